@@ -1,0 +1,1 @@
+../pmdaemon/web/static/pmdaemon.js

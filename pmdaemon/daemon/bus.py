@@ -1,0 +1,133 @@
+"""The event bus: stamps each event once with id and time, journals it, and hands it to whoever listens.
+
+What was published in one reactor turn leaves together: first the journal is committed, then the sinks are flushed.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from pmdaemon.core.events import JOURNALED, Event
+from pmdaemon.core.selection import Identity
+from pmdaemon.daemon.ids import Sequence, id_of
+from pmdaemon.daemon.journal import Journal, LogMark
+
+__all__ = ["EventBus", "Message", "Sink"]
+
+
+class Message:
+    """One published event; ``payload`` is its JSON, made once however many clients get it."""
+
+    __slots__ = ("_encode", "_payload", "at", "event", "seq", "who")
+
+    def __init__(
+        self, seq: int, at: float, event: Event, who: Identity, encode: Callable[[Event, str, float], bytes]
+    ) -> None:
+        self.seq = seq
+        self.at = at
+        self.event = event
+        self.who = who
+        self._encode = encode
+        self._payload: bytes | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The whole message as JSON."""
+        if self._payload is None:
+            self._payload = self._encode(self.event, id_of(self.seq), self.at)
+        return self._payload
+
+
+class Sink(Protocol):
+    """Who listens to the bus."""
+
+    def offer(self, message: Message) -> None:
+        """Take one message; it is to be sent at the next ``flush``."""
+
+    def flush(self) -> None:
+        """Send what was offered since the last call."""
+
+
+class EventBus:
+    """Publishes to the journal and the sinks.
+
+    *now* gives unix seconds; *commit* makes the journal last; *encode* words an event with its id and time.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        now: Callable[[], float],
+        sequence: Sequence,
+        journal: Journal,
+        commit: Callable[[], None],
+        encode: Callable[[Event, str, float], bytes],
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._sequence = sequence
+        self._journal = journal
+        self._commit = commit
+        self._encode = encode
+        self._sinks: list[Sink] = []
+        self._due = False
+
+    def add(self, sink: Sink) -> None:
+        """Let *sink* hear everything published from now on."""
+        self._sinks.append(sink)
+
+    def stamp(self) -> tuple[str, float]:
+        """Return a new message id and the present time, for a reply."""
+        return id_of(self._sequence.take()), self._now()
+
+    def now(self) -> float:
+        """Return the present time in unix seconds, as events are stamped with it."""
+        return self._now()
+
+    @property
+    def last(self) -> int:
+        """The newest number of the sequence that was given out."""
+        return self._sequence.last
+
+    def publish(self, event: Event, who: Identity) -> None:
+        """Tell *event* about *who*; it leaves at the end of the turn, or at the next ``flush`` if that is sooner."""
+        message = Message(self._sequence.take(), self._now(), event, who, self._encode)
+        if event.type in JOURNALED:
+            self._journal.add(message.seq, message.at, event.type, who, message.payload)
+        self._offer(message)
+        self.soon()
+
+    def publish_lines(
+        self, events: list[Event], who: Identity, *, stream: str, start: int, end: int, line: int
+    ) -> None:
+        """Tell log lines that were read from bytes *start* to *end* of one log, with consecutive ids.
+
+        *line* is where the line of the first one starts, which may be before *start*.
+        """
+        first, at = self._sequence.take(len(events)), self._now()
+        self._journal.mark(LogMark(first, len(events), who.id, stream, start, end, line, at))
+        for seq, event in enumerate(events, first):
+            self._offer(Message(seq, at, event, who, self._encode))
+        self.soon()
+
+    def _offer(self, message: Message) -> None:
+        for sink in self._sinks:
+            sink.offer(message)
+
+    def soon(self) -> None:
+        """See to it that what was written or published is flushed at the end of this turn."""
+        if not self._due:
+            self._due = True
+            self._clock.callLater(0, self._flush_due)
+
+    def _flush_due(self) -> None:
+        self._due = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Commit and send everything published so far, now: a reply that follows is not ahead of its events [P11]."""
+        self._commit()
+        for sink in self._sinks:
+            sink.flush()

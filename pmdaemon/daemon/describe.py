@@ -1,0 +1,137 @@
+"""Words processes, the machine and the daemon for replies and metrics; what it says, it reads at that moment."""
+
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+import pmdaemon
+from pmdaemon.core.events import ProcessMetrics, ProcessMetricsEntry
+from pmdaemon.core.info import DaemonInfo, ProcessObject, SystemInfo
+from pmdaemon.core.samples import Sample, cpu_percent, system_metrics
+from pmdaemon.core.selection import Selection
+from pmdaemon.core.times import rfc3339
+from pmdaemon.daemon.logs import Logs
+from pmdaemon.daemon.process import Process
+from pmdaemon.daemon.proctable import read
+from pmdaemon.daemon.sampler import Sampler, boot_time
+from pmdaemon.daemon.supervisor import Supervisor
+
+__all__ = ["PAGE", "Describer", "page"]
+
+PAGE = 384 * 1024
+"""Bytes of one page of a list; no message passes 512 KiB [E6]."""
+
+_LARGEST = 128 * 1024
+
+
+class Describer:
+    """*now* gives unix seconds; *clients* the number of connections."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        logs: Logs,
+        sampler: Sampler,
+        *,
+        now: Callable[[], float],
+        clients: Callable[[], int],
+    ) -> None:
+        self._supervisor = supervisor
+        self._logs = logs
+        self._sampler = sampler
+        self._now = now
+        self._clients = clients
+        self._since = now()
+
+    def _figures(self, process: Process, sample: Sample, before: Sample | None) -> dict[str, Any]:
+        now = sample.processes.get(process.id)
+        earlier = before.processes.get(process.id) if before is not None else None
+        elapsed = sample.at - before.at if before is not None else 0.0
+        return {
+            "id": process.id,
+            "name": process.name,
+            "cpu": cpu_percent(now, earlier, elapsed, process.uptime),
+            "memory": now.memory if now is not None else 0,
+            "uptime": round(process.uptime * 1000),
+            "restarts": process.restarts,
+            "status": process.status,
+            "pid": process.pid,
+            "port": process.port,
+            "app": process.app,
+            "instance": process.instance,
+            "namespace": process.namespace,
+            "health": process.health,
+        }
+
+    def metrics(self, selection: Selection, sample: Sample, before: Sample | None) -> ProcessMetrics:
+        """Return the figures of every selected process, stopped ones too; CPU since *before* [P4], [P5]."""
+        chosen = (process for process in self._supervisor.select(None) if process in selection)
+        return ProcessMetrics([ProcessMetricsEntry(**self._figures(each, sample, before)) for each in chosen])
+
+    def processes(self, processes: Iterable[Process], *, whole: bool = False) -> list[ProcessObject]:
+        """Return the process objects [P1]; with *whole* also their configuration and log files."""
+        sample = self._sampler.sample()
+        return [self._object(process, sample, whole) for process in processes]
+
+    def _object(self, process: Process, sample: Sample, whole: bool) -> ProcessObject:
+        started = process.started_at
+        return ProcessObject(
+            **self._figures(process, sample, None),
+            exit_code=process.exit_code,
+            exit_signal=process.exit_signal,
+            created_at=rfc3339(process.created_at),
+            started_at=rfc3339(started) if started is not None else None,
+            config=_bounded(process.spec.public()) if whole else UNSET,
+            logs=self._paths(process) if whole else UNSET,
+        )
+
+    def _paths(self, process: Process) -> dict[str, str | None]:
+        out, error, both = self._logs.paths(process)
+        return {"stdout": out, "stderr": error, "both": both}
+
+    def system(self, loop_lag: float) -> SystemInfo:
+        """Return the machine's and the daemon's figures [R10]; *loop_lag* is in seconds."""
+        metrics = system_metrics(self._sampler.sample().system, None)
+        itself = read(os.getpid())
+        return SystemInfo(
+            cpu=metrics.cpu,
+            memory=metrics.memory,
+            load=metrics.load,
+            hostname=socket.gethostname(),
+            platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+            uptime=round((self._now() - boot_time()) * 1000),
+            daemon=DaemonInfo(
+                version=pmdaemon.__version__,
+                pid=os.getpid(),
+                uptime=round((self._now() - self._since) * 1000),
+                memory=itself.rss if itself is not None else 0,
+                clients=self._clients(),
+                loop_lag=round(loop_lag * 1000, 1),
+            ),
+        )
+
+
+def _bounded(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave the longest values out of a configuration that would not fit a message [E6]."""
+    if len(msgspec.json.encode(config)) <= _LARGEST:
+        return config
+    sizes = {key: len(msgspec.json.encode(value)) for key, value in config.items()}
+    return {key: value for key, value in config.items() if sizes[key] <= _LARGEST // 16} | {"truncated": True}
+
+
+def page(objects: list[ProcessObject]) -> tuple[list[ProcessObject], int | None]:
+    """Return as many of *objects*, which are in the order of their ids, as fit one message.
+
+    The second value is the cursor: the id of the first one that is left out, or None where none is.
+    """
+    size = 0
+    for count, each in enumerate(objects):
+        size += len(msgspec.json.encode(each)) + 1
+        if size > PAGE and count:
+            return objects[:count], each.id
+    return objects, None

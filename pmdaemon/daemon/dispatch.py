@@ -1,0 +1,163 @@
+"""From a request to its answer: the one entry for every client, whatever it came by.
+
+Commands on several processes run side by side; the answer comes when all of them are done [R1].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pmdaemon.core.commands import Command, GetInfo, GetSystem, Ping, Request
+from pmdaemon.daemon.actions import Actions, Job
+from pmdaemon.daemon.describe import Describer, page
+from pmdaemon.daemon.process import Process
+from pmdaemon.daemon.supervisor import Supervisor
+from pmdaemon.errors import InternalError, OperationFailed, PMDaemonError, ProcessAlreadyRunning, TimedOut
+
+__all__ = ["Dispatcher", "Reply"]
+
+_TIMEOUT = 60_000
+"""Milliseconds a command is waited for unless it says otherwise [R1]."""
+
+
+class Reply(Struct, frozen=True):
+    """The type and data of an answer."""
+
+    type: str
+    data: Any
+
+
+class Dispatcher:
+    """Carries out requests; subscribing is the connection's own business and never comes here."""
+
+    _log = Logger()
+
+    def __init__(self, supervisor: Supervisor, actions: Actions, describer: Describer, clock: IReactorTime) -> None:
+        self._supervisor = supervisor
+        self._actions = actions
+        self._describer = describer
+        self._clock = clock
+        self._answers: dict[type, Callable[[Any], Any]] = {
+            GetInfo: self._get_info,
+            GetSystem: self._get_system,
+            Ping: self._ping,
+        }
+
+    async def execute(self, request: Request) -> Reply:
+        """Carry *request* out and return its answer. Raises PMDaemonError and nothing else."""
+        try:
+            if isinstance(request, Command):
+                return await self._command(request)
+            return await self._answers[type(request)](request)  # type: ignore[no-any-return]
+        except PMDaemonError:
+            raise
+        except Exception:  # the door to the client: a defect becomes a logged one-line answer
+            self._log.failure("cannot carry out {request}", request=type(request).__name__)
+            raise InternalError(
+                "cannot carry this out: the daemon has a defect", hint="the daemon's log has the details"
+            ) from None
+
+    async def _ping(self, request: Ping) -> Reply:
+        return Reply("pong", {})
+
+    async def _get_system(self, request: GetSystem) -> Reply:
+        asked: Deferred[None] = Deferred()
+        before = self._clock.seconds()
+        self._clock.callLater(0, asked.callback, None)
+        await asked
+        return Reply("system_info", self._describer.system(max(0.0, self._clock.seconds() - before)))
+
+    async def _get_info(self, request: GetInfo) -> Reply:
+        selected = self._supervisor.select(request.process)
+        chosen = [each for each in selected if request.cursor is None or each.id >= request.cursor]
+        objects, cursor = page(self._describer.processes(chosen, whole=True))
+        if request.process in self._supervisor.apps and len(selected) > 1:
+            key = "instances"
+        elif len(objects) == 1 and _means_one(request.process, selected[0]):
+            return Reply("process_info", objects[0])
+        else:
+            key = "processes"
+        more = {} if cursor is None else {"more": True, "cursor": cursor}
+        return Reply("process_info", {key: objects, **more})
+
+    async def _command(self, command: Command) -> Reply:
+        if self._supervisor.closing:
+            raise OperationFailed(f"cannot {command.action}: the daemon is stopping")
+        jobs = self._actions.begin(command)
+        if command.wait is False:
+            for job in jobs:
+                job.done.addErrback(self._unheard, job.process)
+            return self._result(command, jobs)
+        results = await self._within(jobs, command)
+        errors = [
+            (job.process, self._reason(result, job.process))
+            for job, (ok, result) in zip(jobs, results, strict=True)
+            if not ok
+        ]
+        if len(errors) < len(jobs):
+            errors = [(process, error) for process, error in errors if not isinstance(error, ProcessAlreadyRunning)]
+        if errors:
+            raise _together(command, errors, len(jobs))
+        return self._result(command, jobs)
+
+    async def _within(self, jobs: list[Job], command: Command) -> list[tuple[bool, Any]]:
+        """Wait for all jobs or for the timeout; then they go on without anybody waiting [R1]."""
+        timeout = _TIMEOUT if command.timeout is None else command.timeout
+        gathered = DeferredList([job.done for job in jobs], consumeErrors=True)
+        waiting: Deferred[list[tuple[bool, Any]]] = Deferred()
+        timer = self._clock.callLater(timeout / 1000, waiting.errback, Failure(_too_late(command, timeout)))
+
+        def done(results: list[tuple[bool, Any]]) -> None:
+            if timer.active():
+                timer.cancel()
+                waiting.callback(results)
+
+        gathered.addCallback(done)
+        return await waiting
+
+    def _result(self, command: Command, jobs: list[Job]) -> Reply:
+        processes = self._supervisor.processes
+        told = self._describer.processes([processes.get(job.process.id, job.process) for job in jobs])
+        objects, cursor = page(told)
+        data = {"action": command.action, "process": command.process, "success": True, "processes": objects}
+        return Reply("command_result", data if cursor is None else {**data, "more": True, "cursor": cursor})
+
+    def _reason(self, failure: Failure, process: Process) -> PMDaemonError:
+        if isinstance(failure.value, PMDaemonError):
+            return failure.value
+        self._log.failure("a command on {name} failed", failure, name=process.name)
+        return InternalError(f"cannot do this to '{process.name}': the daemon has a defect; its log has the details")
+
+    def _unheard(self, failure: Failure, process: Process) -> None:
+        """Nobody waits for this outcome; the events tell what became of the process."""
+        self._log.info("{reason}", reason=self._reason(failure, process).message)
+
+
+def _means_one(selector: str | int | None, process: Process) -> bool:
+    return selector in (process.id, str(process.id), process.name, process.app)
+
+
+def _too_late(command: Command, timeout: int) -> TimedOut:
+    return TimedOut(
+        f"cannot tell yet whether {command.action} of '{command.process}' succeeds: not done within {timeout} ms",
+        hint="it goes on; its outcome comes as process_status, or send a longer timeout",
+        details={"timeout": timeout},
+    )
+
+
+def _together(command: Command, errors: list[tuple[Process, PMDaemonError]], count: int) -> PMDaemonError:
+    """Return the only error as it is, or the first one's kind with all of them in its details."""
+    first = errors[0][1]
+    if count == 1:
+        return first
+    failed = [{"process": process.name, "code": error.code, "message": error.message} for process, error in errors]
+    return type(first)(
+        f"cannot {command.action} {len(errors)} of {count} processes: {first.message}",
+        hint=first.hint,
+        details={**first.details, "failed": failed},
+    )

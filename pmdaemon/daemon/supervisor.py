@@ -1,0 +1,257 @@
+"""Holds every app and every process, and what of them is kept: the desired state.
+
+What commands do to processes is ``operations``; what a process does by itself is ``process``.
+"""
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from pmdaemon.core.lifecycle import RESTING, State
+from pmdaemon.core.selection import close_matches, matches
+from pmdaemon.core.spec import AppSpec
+from pmdaemon.daemon.logs import Logs
+from pmdaemon.daemon.means import Means
+from pmdaemon.daemon.orders import OrderQueue
+from pmdaemon.daemon.process import Process
+from pmdaemon.daemon.store import Store, StoredApp, StoredProcess
+from pmdaemon.errors import InvalidConfiguration, LimitExceeded, ProcessAlreadyExists, ProcessNotFound
+
+__all__ = ["MAX_PROCESSES", "App", "Supervisor"]
+
+MAX_PROCESSES = 1000
+"""Processes of one daemon."""
+
+
+class App:
+    """A declared app and its processes by instance; ``source`` is the file it came from."""
+
+    def __init__(self, spec: AppSpec, source: str | None) -> None:
+        self.spec = spec
+        self.source = source
+        self.processes: dict[int, Process] = {}
+
+
+class Supervisor:
+    """The processes of one daemon; *cores* is what ``instances: max`` means."""
+
+    _log = Logger()
+
+    def __init__(self, store: Store, logs: Logs, *, cores: int, now: Callable[[], float]) -> None:
+        self._store = store
+        self._logs = logs
+        self._cores = cores
+        self._now = now
+        self._queues: dict[int, OrderQueue] = {}
+        self._saved: dict[int, StoredProcess] = {}
+        self._passing: set[Process] = set()
+        self.means: Means
+        self.apps: dict[str, App] = {}
+        self.processes: dict[int, Process] = {}
+        self.closing = False
+
+    # What there is
+
+    def select(self, selector: str | int | None) -> list[Process]:
+        """Return the processes a selector means, by id [P3]; None means all. Raises ProcessNotFound for none."""
+        everyone = [self.processes[id_] for id_ in sorted(self.processes)]
+        if selector is None or selector == "all":
+            return everyone
+        found = [process for process in everyone if matches(selector, process)]
+        if not found:
+            names = [*self.apps, *(process.name for process in everyone)]
+            near = close_matches(selector, list(dict.fromkeys(names)))
+            raise ProcessNotFound(
+                f"cannot find a process '{selector}'",
+                hint=f"did you mean {', '.join(near)}?" if near else "get_info without a process lists them all",
+                details={"matches": near},
+            )
+        return found
+
+    def queue(self, process: Process) -> OrderQueue:
+        """Return the pending commands of a process."""
+        return self._queues[process.id]
+
+    def roots(self) -> dict[int, int]:
+        """Return process id -> pid of every living child."""
+        return {id_: process.pid for id_, process in self.processes.items() if process.pid is not None}
+
+    def newcomer(self, old: Process, spec: AppSpec) -> Process:
+        """Return a silent process that may take over from *old* [R6]; ``dismiss`` it or let it ``replace`` the old."""
+        process = self._make(spec, id_=old.id, instance=old.instance, name=old.name, muted=True)
+        process.created_at = old.created_at
+        self._passing.add(process)
+        return process
+
+    def replace(self, old: Process, new: Process) -> None:
+        """Put *new* in the place of *old*, which goes on as a passing one until it is dismissed."""
+        new.take_over(old)
+        self.apps[old.app].processes[old.instance] = new
+        self.processes[old.id] = new
+        self._passing.discard(new)
+        self._passing.add(old)
+        self.save(new)
+
+    def dismiss(self, process: Process) -> None:
+        """Hold a passing process no longer; it has ended."""
+        self._passing.discard(process)
+
+    # What is declared
+
+    def load(self) -> None:
+        """Take up what the store holds; nothing is started yet."""
+        for stored in self._store.apps():
+            self.apps[stored.spec.name] = App(stored.spec, stored.source)
+        for kept in self._store.processes():
+            app = self.apps.get(kept.app)
+            if app is not None:
+                process = self._make(app.spec, id_=kept.id, instance=kept.instance, name=kept.name)
+                process.created_at, process.restarts, process.wanted = kept.created_at, kept.restarts, kept.wanted
+                self._add(app, process)
+
+    def declare(self, spec: AppSpec, source: str | None) -> App:
+        """Take up a new app with all its processes, not started. Raises ProcessAlreadyExists or LimitExceeded."""
+        self.check(spec)
+        app = self.apps[spec.name] = App(spec, source)
+        self._store.save_app(StoredApp(spec, source))
+        self.resize(app)
+        return app
+
+    def check(self, spec: AppSpec, old: App | None = None) -> None:
+        """Raise what stands against *spec* as a new app, or in the place of *old*."""
+        mine = set() if old is None else {process.name for process in old.processes.values()}
+        taken = ({process.name for process in self.processes.values()} | set(self.apps)) - mine
+        if old is not None:
+            taken.discard(old.spec.name)
+        names = self.names(spec)
+        used = sorted(taken.intersection([spec.name, *names]))
+        if used:
+            raise ProcessAlreadyExists(
+                f"cannot start '{spec.name}': the name '{used[0]}' is in use",
+                hint="choose another name, or send replace: true to put the new app in its place",
+            )
+        if len(self.processes) - len(mine) + len(names) > MAX_PROCESSES:
+            raise LimitExceeded(
+                f"cannot start '{spec.name}': a daemon holds at most {MAX_PROCESSES} processes",
+                hint="delete some, or use fewer instances",
+                details={"limit": MAX_PROCESSES},
+            )
+        self._check_logs(spec, mine)
+
+    def _check_logs(self, spec: AppSpec, mine: set[str]) -> None:
+        """A line's process is known by its file, so no two apps may share one."""
+        wanted = {path for path in (spec.out_file, spec.error_file, spec.log_file) if path is not None}
+        for app in self.apps.values():
+            other = {app.spec.out_file, app.spec.error_file, app.spec.log_file}
+            shared = wanted & {path for path in other if path is not None}
+            if shared and app.spec.name != spec.name:
+                raise InvalidConfiguration(
+                    f"cannot start '{spec.name}': its log {sorted(shared)[0]} is already the log of '{app.spec.name}'",
+                    hint="give each app log files of its own",
+                )
+
+    def names(self, spec: AppSpec) -> list[str]:
+        """Return the names of the processes that *spec* asks for, by instance [P3]."""
+        return spec.process_names(self._cores)
+
+    def resize(self, app: App) -> list[Process]:
+        """Create the processes that *app*'s spec asks for and that are not there; return them."""
+        created = []
+        for instance, name in enumerate(self.names(app.spec)):
+            if instance not in app.processes:
+                process = self._make(app.spec, id_=self._store.new_process_id(), instance=instance, name=name)
+                self._add(app, process)
+                self.save(process)
+                created.append(process)
+        return created
+
+    def redeclare(self, app: App, spec: AppSpec, source: str | None) -> None:
+        """Give an app another spec; its processes take it up one by one."""
+        app.spec, app.source = spec, source
+        self._store.save_app(StoredApp(spec, source))
+
+    def _make(self, spec: AppSpec, *, id_: int, instance: int, name: str, muted: bool = False) -> Process:
+        return Process(self.means, spec, id=id_, name=name, instance=instance, created_at=self._now(), muted=muted)
+
+    def _add(self, app: App, process: Process) -> None:
+        app.processes[process.instance] = process
+        self.processes[process.id] = process
+        self._queues[process.id] = OrderQueue(process.name)
+
+    def save(self, process: Process) -> None:
+        """Keep what is to outlive the daemon where it has changed, unless the process is only passing."""
+        if self.processes.get(process.id) is not process:
+            return
+        kept = StoredProcess(
+            process.id,
+            process.app,
+            process.instance,
+            process.name,
+            process.wanted,
+            process.restarts,
+            process.created_at,
+        )
+        if self._saved.get(process.id) != kept:
+            self._saved[process.id] = kept
+            self._store.save_process(kept)
+
+    def forget(self, process: Process, *, purge: bool = False) -> None:
+        """Drop a process that has ended, and its app with the last of them [R7]."""
+        self.processes.pop(process.id, None)
+        self._queues.pop(process.id, None)
+        self._saved.pop(process.id, None)
+        self._logs.forget(process, purge=purge)
+        self._store.forget_process(process.id)
+        app = self.apps[process.app]
+        app.processes.pop(process.instance, None)
+        if not app.processes:
+            del self.apps[process.app]
+            self._store.forget_app(process.app)
+
+    def configure(self, specs: Iterable[AppSpec], source: str) -> None:
+        """Take up an ecosystem file: its apps win over kept ones of the same name, others stay.
+
+        A new app is wanted unless its ``autostart`` is false; of a known one, what was stopped stays stopped.
+        Raises what ``check`` raises, before anything was changed by that app.
+        """
+        for spec in specs:
+            app = self.apps.get(spec.name)
+            if app is None:
+                wanted, created = spec.autostart, list(self.declare(spec, source).processes.values())
+            else:
+                self.check(spec, app)
+                wanted = any(process.wanted for process in app.processes.values())
+                created = self._rebuild(app, spec, source)
+            for process in created:
+                process.wanted = wanted
+                self.save(process)
+
+    def _rebuild(self, app: App, spec: AppSpec, source: str) -> list[Process]:
+        """Put *spec* in the place of an app's that does not run; return the processes that are new."""
+        keep = set(self.names(spec))
+        for process in list(app.processes.values()):
+            if process.name not in keep:
+                self.forget(process)
+        app = self.apps.setdefault(spec.name, app)
+        self.redeclare(app, spec, source)
+        for process in app.processes.values():
+            process.spec = spec
+        return self.resize(app)
+
+    # The daemon's own life
+
+    def start(self) -> None:
+        """Start what is wanted, by id."""
+        for process in self.select(None):
+            if process.wanted:
+                process.start()
+
+    def stop(self) -> "Deferred[list[State]]":
+        """Signal all children at once, highest id first; fires when all have ended. What is wanted stays wanted."""
+        self.closing = True
+        everyone = [each for each in {*self.processes.values(), *self._passing} if each.state not in RESTING]
+        everyone.sort(key=lambda each: each.id, reverse=True)
+        for process in everyone:
+            process.stop("shutdown")
+        return gatherResults([process.settled(State.STOPPED, State.ERRORED) for process in everyone])

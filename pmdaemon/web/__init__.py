@@ -1,0 +1,1 @@
+"""Who listens: one port for the WebSocket, the pages and their guard."""

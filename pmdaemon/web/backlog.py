@@ -1,0 +1,91 @@
+"""What waits for a client that does not read fast enough [F1], in the order in which it will be told.
+
+It bounds nothing: its owner watches ``size``.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from itertools import count
+from typing import Final, NamedTuple
+
+__all__ = ["Backlog", "Frame", "Kind"]
+
+ENTRY: Final = 200
+"""Bytes that one entry is taken to cost beside its frame."""
+
+
+class Kind(Enum):
+    """What becomes of a frame that cannot be sent yet."""
+
+    METRICS = "only the newest of its key is kept"
+    LOG = "it is dropped and counted"
+    KEPT = "it is kept"
+
+
+class Frame(NamedTuple):
+    """One framed message; ``key`` is the process of a LOG frame, and what a newer METRICS frame replaces.
+
+    ``seq`` is the number of the message's id; it is used of LOG frames only.
+    """
+
+    kind: Kind
+    key: str
+    data: bytes
+    seq: int = 0
+
+
+class _Gap:
+    """Log lines of one process that are lost to the client."""
+
+    __slots__ = ("dropped", "seq")
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+        self.dropped = 0
+
+
+class Backlog:
+    """Keeps what must be told, and counts what is not.
+
+    Everything is told in the order in which it came, so the ids a client sees never go back. A process's gap stands
+    where its first lost line would have stood, before anything newer, and takes that line's number: a client that loses
+    the connection behind it and resumes from there is sent what it has missed since.
+    """
+
+    def __init__(self, encode_gap: Callable[[str, int, int], bytes]) -> None:
+        self._encode_gap = encode_gap
+        self._entries: dict[tuple[Kind, str | int], bytes | _Gap] = {}
+        self._numbers = count()
+        self._bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, as an estimate from above."""
+        return self._bytes + ENTRY * len(self._entries)
+
+    def add(self, frame: Frame) -> None:
+        """Take one frame."""
+        if frame.kind is Kind.LOG:
+            gap = self._entries.setdefault((Kind.LOG, frame.key), _Gap(frame.seq))
+            assert isinstance(gap, _Gap)
+            gap.dropped += 1
+            return
+        key = (frame.kind, frame.key if frame.kind is Kind.METRICS else next(self._numbers))
+        replaced = self._entries.pop(key, b"")
+        assert isinstance(replaced, bytes)
+        self._entries[key] = frame.data
+        self._bytes += len(frame.data) - len(replaced)
+
+    def take(self) -> list[bytes]:
+        """Everything that is to be told, gaps included; afterwards nothing waits."""
+        told = [
+            self._encode_gap(str(key), entry.dropped, entry.seq) if isinstance(entry, _Gap) else entry
+            for (_, key), entry in self._entries.items()
+        ]
+        self.clear()
+        return told
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._bytes = 0

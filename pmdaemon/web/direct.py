@@ -1,0 +1,51 @@
+"""The socket beneath a Twisted transport: sending at once, and seeing how much waits to be sent.
+
+``transport.write`` never sends at once: it waits for the reactor to find the socket writable, which doubles the cost of
+a small write. What this needs to know is private to Twisted, so nothing else may rely on it: where it is not as
+expected, nothing is sent at once and nothing is known.
+"""
+
+import socket
+from typing import Any, Final
+
+from twisted.internet import tcp
+
+__all__ = ["send_now", "tune", "waiting"]
+
+UNSENT: Final = 64 * 1024
+"""Bytes that the kernel may hold unsent for a connection; it takes no more, so a slow reader shows early."""
+
+
+def tune(transport: Any) -> None:
+    """Have the kernel send small writes at once and hold little unsent, where the socket can do that."""
+    sock = getattr(transport, "socket", None)
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
+
+
+def send_now(transport: Any, data: bytes) -> int:
+    """How many bytes of ``data`` the kernel took; the rest is still to be written to ``transport``.
+
+    0 where something waits to be sent already, where the connection is closing, and for TLS.
+    """
+    try:
+        if not isinstance(transport, tcp.Connection) or transport.TLS or transport.disconnecting:
+            return 0
+        if transport.dataBuffer or transport._tempDataLen:
+            return 0
+        return transport.socket.send(data)
+    except (OSError, AttributeError):  # full or lost, which the transport will find out itself; or not as expected
+        return 0
+
+
+def waiting(transport: Any) -> int | None:
+    """How many bytes were written to ``transport`` that the kernel has not taken yet, or None where that is unknown."""
+    try:
+        # through a TLS wrapper this reads the connection beneath it
+        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+    except (AttributeError, TypeError):
+        return None

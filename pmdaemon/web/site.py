@@ -1,0 +1,110 @@
+"""The one port: a route table, and the guard in front of all of it."""
+
+# mypy: disallow-untyped-calls=False
+# (twisted.web has few annotations)
+
+from importlib import resources
+from typing import Final
+
+from autobahn.twisted.resource import WebSocketResource
+from autobahn.twisted.websocket import WebSocketServerFactory
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web import resource, server
+
+from pmdaemon.web.answer import NOT_FOUND, Refused, answer
+from pmdaemon.web.channel import DEADLINE, MAX_BODY, DeadlineChannel
+from pmdaemon.web.guard import Guard, Refusal, RefusalLog
+from pmdaemon.web.pages import ExamplePages, Redirect, UserPages
+from pmdaemon.web.request import Request
+
+__all__ = ["GuardedSite", "build_site"]
+
+TOO_LARGE: Final = Refusal(
+    413,
+    "LIMIT_EXCEEDED",
+    f"cannot take the body: it is chunked or larger than {MAX_BODY} bytes",
+    "send at most 1 MiB, with its Content-Length",
+)
+METHOD: Final = Refusal(405, "METHOD_NOT_ALLOWED", "cannot serve this method here", "use GET or HEAD")
+UPGRADE: Final = Refusal(
+    426, "UPGRADE_REQUIRED", "cannot answer here without a WebSocket handshake", "connect with a WebSocket client"
+)
+
+HEADERS: Final = (
+    (b"server", b"PMDaemon"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def build_site(reactor: IReactorTime, guard: Guard, factory: WebSocketServerFactory, www: str | None) -> server.Site:
+    """The site to listen with: ``factory``'s WebSockets at ``/ws``, the examples, and the directory ``www``."""
+    root = _Root()
+    root.putChild(b"", Redirect(b"/examples/dashboard.html"))
+    root.putChild(b"ws", _Handshake(factory))
+    root.putChild(b"examples", ExamplePages(resources.files("pmdaemon.web") / "static"))
+    if www is not None:
+        root.putChild(b"www", UserPages(www))
+    return GuardedSite(root, guard, reactor)
+
+
+class GuardedSite(server.Site):
+    """Serves nothing that the guard refuses, on whatever path."""
+
+    protocol = DeadlineChannel  # type: ignore[assignment]  # typed as the wrapper that also speaks HTTP/2
+    log_refused = Logger()
+
+    def __init__(self, root: resource.Resource, guard: Guard, reactor: IReactorTime) -> None:
+        super().__init__(root, requestFactory=Request, timeout=DEADLINE, reactor=reactor, parsePOSTFormSubmission=False)
+        self._guard = guard
+        self._refusals = RefusalLog(reactor, self.log_refused)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Called for TLS: no HTTP/2, on which a WebSocket handshake of ours does not work."""
+        return [b"http/1.1"]
+
+    def getResourceFor(self, request: Request) -> resource.IResource:
+        """Called for every request, before any resource sees it."""
+        for name, value in HEADERS:
+            request.setHeader(name, value)
+        refusal = self._guard.judge(request.requestHeaders, secure=request.isSecure())
+        if refusal is not None:
+            self._refusals.record(refusal)
+            return _closing(request, refusal)
+        if request.too_large:
+            return _closing(request, TOO_LARGE)
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            return Refused(METHOD)
+        found: resource.IResource = super().getResourceFor(request)
+        return found
+
+
+def _closing(request: Request, refusal: Refusal) -> Refused:
+    request.channel.persistent = 0
+    request.setHeader(b"connection", b"close")
+    return Refused(refusal)
+
+
+class _Root(resource.Resource):
+    """Nothing but its children."""
+
+    def getChild(self, path: bytes, request: server.Request) -> resource.Resource:
+        return Refused(NOT_FOUND)
+
+
+class _Handshake(WebSocketResource):
+    """Hands the connection over to Autobahn, if it asks for that."""
+
+    def render(self, request: server.Request) -> bytes | int:
+        if request.postpath:
+            return answer(request, NOT_FOUND)
+        wanted = b",".join(request.requestHeaders.getRawHeaders(b"upgrade", ())).lower()
+        if b"websocket" not in map(bytes.strip, wanted.split(b",")):
+            request.setHeader(b"upgrade", b"websocket")
+            return answer(request, UPGRADE)
+        taken: bytes | int = super().render(request)
+        return taken
