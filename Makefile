@@ -23,7 +23,7 @@ run: .venv/installed
 	@echo 'The dashboard:  http://localhost:$(PORT)/'
 	@echo 'The WebSocket:  ws://localhost:$(PORT)/ws'
 	@echo 'Ctrl-C stops the daemon and its processes.'
-	@exec $(BIN)/twistd -n --pidfile= pmdaemon --port $(PORT) --config $(CONFIG) $(ARGS)
+	@exec $(BIN)/twistd -n pmdaemon --port $(PORT) --config $(CONFIG) $(ARGS)
 
 test: .venv/installed-test tools
 	@$(BIN)/python -m twisted.trial --temp-directory=.venv/trial $(TESTS)

@@ -14,27 +14,32 @@ import socket
 import sys
 import time
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
-from twisted.python import usage
+from twisted.python.failure import Failure
+from twisted.web.server import Site
 
-import pmdaemon
 from pmdaemon.core.events import Event
 from pmdaemon.core.ports import PortPool
-from pmdaemon.core.spec import AppSpec
-from pmdaemon.daemon.actions import Actions, read_ecosystem
+from pmdaemon.daemon.actions import Actions
+from pmdaemon.daemon.adoption import Adoption
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.checker import Prober
+from pmdaemon.daemon.child import Child
 from pmdaemon.daemon.describe import Describer
 from pmdaemon.daemon.dispatch import Dispatcher
-from pmdaemon.daemon.home import Home, HomeError
+from pmdaemon.daemon.home import Home
 from pmdaemon.daemon.ids import Sequence
 from pmdaemon.daemon.invocation import inherited
 from pmdaemon.daemon.journal import Journal
+from pmdaemon.daemon.keeperlaunch import launch_keeper, socket_path
+from pmdaemon.daemon.keeperlink import KeeperError, KeeperLink
+from pmdaemon.daemon.kept import Birth, Keeping, Kept
 from pmdaemon.daemon.launcher import Launcher
 from pmdaemon.daemon.logs import Logs
 from pmdaemon.daemon.means import Means
@@ -44,101 +49,42 @@ from pmdaemon.daemon.portcheck import is_free
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.daemon.spawn import spawn
-from pmdaemon.daemon.store import Store, StoreError
+from pmdaemon.daemon.store import Store
 from pmdaemon.daemon.supervisor import Supervisor
-from pmdaemon.errors import PMDaemonError
+from pmdaemon.options import REFUSALS, Options, names_of, refuse
 from pmdaemon.protocol.codec import encode
 from pmdaemon.web.catchup import Archive
 from pmdaemon.web.channels import Channels
-from pmdaemon.web.guard import Guard
-from pmdaemon.web.listen import LOOPBACKS, ListenError, bind
+from pmdaemon.web.listen import LOOPBACKS, bind
 from pmdaemon.web.site import build_site
 from pmdaemon.web.websocket import DaemonSocketFactory
 
 __all__ = ["Daemon", "Options", "makeService"]
 
-PORT = 9615
 _GOODBYE = 1.0
 """Seconds that clients have to answer the close at the end."""
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError("a port is a number from 0 to 65535")
-    return port
-
-
-class Options(usage.Options):
-    """What ``twistd pmdaemon`` takes."""
-
-    synopsis = "[options]"
-    optParameters = [  # noqa: RUF012  # twisted reads it so
-        ["port", "p", PORT, "port of the WebSocket API and the pages; 0 takes a free one", _port],
-        ["host", None, None, "address to listen on (default: 127.0.0.1 and ::1)"],
-        ["home", None, None, "directory of state and logs (default: $PMDAEMON_HOME or ~/.pmdaemon)"],
-        ["config", "c", None, "ecosystem file whose apps to run (JSON, YAML or TOML)"],
-        ["www", None, None, "directory of your own pages, served at /www/"],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["allow_host"] = []
-        self["allow_origin"] = []
-
-    def opt_allow_host(self, host: str) -> None:
-        """Another name of this machine that requests may be sent to; may be given several times."""
-        self["allow_host"].append(host)
-
-    def opt_allow_origin(self, origin: str) -> None:
-        """Another page that may connect, such as https://example.org; may be given several times."""
-        self["allow_origin"].append(origin)
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        sys.stdout.write(f"pmdaemon {pmdaemon.__version__}\n")
-        raise SystemExit(0)
-
-    def postOptions(self) -> None:
-        """Claim the home before twistd looks for a pid file, which belongs there unless another was asked for."""
-        path = self["home"] or os.environ.get("PMDAEMON_HOME") or "~/.pmdaemon"
-        try:
-            home = self["claimed"] = Home.claim(path)
-        except HomeError as why:
-            raise SystemExit(f"pmdaemon: {why}") from None
-        if self.parent is not None and self.parent.get("pidfile") == "twistd.pid":
-            self.parent["pidfile"] = str(home.pidfile)
-
-
 def makeService(options: Options) -> "Daemon":
-    """Make the daemon with its port bound and its files read; SystemExit with one line where that fails."""
+    """Make the daemon with its port bound and its state read; SystemExit with one line where that fails."""
     from twisted.internet import reactor  # the one place; installed only when twistd has chosen it
 
     home: Home = options["claimed"]
     try:
-        guard = Guard(options["allow_host"], options["allow_origin"])
-        specs = read_ecosystem(options["config"]) if options["config"] else []
-        www = _directory(options["www"])
         store = Store(home.state)
-        daemon = Daemon(reactor, home, store)
+        daemon = Daemon(reactor, home, store, umask=options["umask"], keeper=not options["no-keeper"])
+        daemon.supervisor.load()
         if options["config"]:
-            daemon.supervisor.load()
-            daemon.configure(specs, os.path.abspath(options["config"]))
-        else:
-            daemon.supervisor.load()
-        sockets, missing = bind([options["host"]] if options["host"] else LOOPBACKS, options["port"])
-    except PMDaemonError as why:
-        raise SystemExit(f"pmdaemon: {why.message}" + (f"; {why.hint}" if why.hint else "")) from None
-    except (ListenError, StoreError, NotADirectoryError) as why:
-        raise SystemExit(f"pmdaemon: {why}") from None
-    daemon.listen_on(sockets, missing, guard, www)
+            daemon.supervisor.configure(options["apps"], os.path.abspath(options["config"]))
+        hosts = [options["host"]] if options["host"] else LOOPBACKS
+        sockets, missing = bind(hosts, options["port"])
+    except REFUSALS as why:
+        refuse(why)
+    store.close()
+    site = build_site(reactor, options["guard"], daemon.factory, options["www"])
+    name = next(iter(names_of(options["host"])), "localhost")
+    daemon.listen_on(sockets, missing, site, f"http://{name}:{sockets[0].getsockname()[1]}/")
     return daemon
-
-
-def _directory(path: str | None) -> str | None:
-    if path is not None and not os.path.isdir(path):
-        raise NotADirectoryError(f"cannot serve --www {path}: it is not a directory")
-    return path
 
 
 class Daemon(Service):
@@ -146,7 +92,7 @@ class Daemon(Service):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, home: Home, store: Store) -> None:
+    def __init__(self, reactor: Any, home: Home, store: Store, *, umask: int, keeper: bool) -> None:
         self.reactor = reactor
         self.home = home
         self.store = store
@@ -160,10 +106,11 @@ class Daemon(Service):
             encode=_encode,
         )
         store.written = self.bus.soon
-        self.logs = Logs(reactor, self.bus, self.journal, home.logs, time.time)
+        self.logs = Logs(reactor, self.bus, self.journal, home.logs, time.time, writes=not keeper)
         self.supervisor = Supervisor(store, self.logs, cores=os.cpu_count() or 1, now=time.time)
         self.sampler = Sampler(reactor, self.supervisor.roots)
-        self.supervisor.means = self._means()
+        self.keeping = self._keeping() if keeper else None
+        self.supervisor.means = self._means(umask)
         self.describer = Describer(
             self.supervisor, self.logs, self.sampler, now=time.time, clients=lambda: len(self.factory.connections)
         )
@@ -174,8 +121,9 @@ class Daemon(Service):
             settle=self.bus.flush,
             sampler=self.sampler,
             measure=self.describer.metrics,
-            logs_wanted=self.logs.wanted,
+            follow_logs=self.logs.follow,
         )
+        self.logs.wants = self.channels.wants_log
         self.bus.add(self.channels)
         self.factory = DaemonSocketFactory(
             reactor,
@@ -187,17 +135,35 @@ class Daemon(Service):
         )
         self._sockets: list[socket.socket] = []
         self._ports: list[Any] = []
+        self._replacing = False
+        self._umask = umask
 
-    def _means(self) -> Means:
-        start = partial(spawn, self.reactor)
-        launcher = Launcher(
+    def _keeping(self) -> Keeping:
+        self._home_fd = os.open(self.home.path, os.O_PATH | os.O_CLOEXEC) if hasattr(os, "O_PATH") else -1
+        link = partial(
+            KeeperLink,
             self.reactor,
-            spawn=start,
-            prober=Prober(self.reactor),
+            socket_path(self.home.path, self._home_fd),
+            launch=partial(launch_keeper, self.home.path),
+        )
+        return Keeping(
+            lambda fact, again: link(fact=fact, again=again),
+            grown=self.logs.grown,
+            settle=self.bus.flush,
+            as_of=self.bus.as_of,
+        )
+
+    def _means(self, umask: int) -> Means:
+        launcher = self.launcher = Launcher(
+            self.reactor,
+            spawn=partial(spawn_own, self.reactor) if self.keeping is None else self.keeping.spawn,
+            prober=Prober(self.reactor, umask=umask),
             ports=PortPool(is_free),
             logs=self.logs,
             inherited=inherited(os.environ),
             run=self.home.run,
+            incarnation=self.store.new_incarnation,
+            umask=umask,
         )
         limits = MemoryLimits(self.reactor, self.sampler)
 
@@ -218,53 +184,98 @@ class Daemon(Service):
             last_lines=launcher.last_lines,
         )
 
-    def configure(self, specs: list[AppSpec], source: str) -> None:
-        """Take up the apps of an ecosystem file. Raises PMDaemonError."""
-        self.supervisor.configure(specs, source)
-        self.store.commit()
-
-    def listen_on(self, sockets: list[socket.socket], missing: list[str], guard: Guard, www: str | None) -> None:
-        """Serve on *sockets* from the start on; *missing* are addresses that this machine does not have."""
+    def listen_on(self, sockets: list[socket.socket], missing: list[str], site: Site, url: str) -> None:
+        """Serve *site* on *sockets* from the start on; *missing* are addresses that this machine does not have."""
         self._sockets = sockets
         self._missing = missing
-        self._site = build_site(self.reactor, guard, self.factory, www)
+        self._site = site
+        self._url = url
 
     def startService(self) -> None:
-        """Listen, and start what is wanted."""
+        """Take up in this process, perhaps forked meanwhile, what was made ready; the reactor starts the rest."""
         super().startService()
         self.home.sign()
-        for each in self._sockets:
-            self._ports.append(self.reactor.adoptStreamPort(each.fileno(), each.family, self._site))
-        port = self._sockets[0].getsockname()[1]
-        for each in self._sockets:
-            each.close()
-        for host in self._missing:
-            self.log.warn("{host} is not there on this machine, listening without it", host=host)
-        self.log.info(
-            "PMDaemon listens on http://localhost:{port}/ with home {home}", port=port, home=str(self.home.path)
-        )
+        self.store.reopen()
+        self._catch_signals()
         self.reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.reactor.callFromThread(self._stop_reactor))
+        """Announce the daemon only now that a signal ends it in order: the reactor has set its own handlers before."""
+        self._catch_signals()
+        Deferred.fromCoroutine(self._take_up()).addErrback(self._cannot_begin)
+
+    async def _take_up(self) -> None:
+        """Take up the children that are there already, then listen, then start what is missing."""
+        if self.keeping is not None:
+            kids = Kept.all_of(await self.keeping.link.connect())
+            Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(kids)
+        if not self.running:
+            return
+        for each in self._sockets:
+            self._ports.append(self.reactor.adoptStreamPort(each.fileno(), each.family, self._site))
+            each.close()
+        self._announce()
         self.supervisor.start()
 
+    def _cannot_begin(self, failure: Failure) -> None:
+        """End with a line and an exit code where there is no keeper to be had."""
+        if failure.check(KeeperError):
+            self.log.critical("{why}", why=str(failure.value))
+        else:
+            self.log.failure("cannot begin", failure)
+        self.reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._stop_reactor()
+
+    def _announce(self) -> None:
+        for host in self._missing:
+            self.log.warn("there is no {host} on this machine, listening without it", host=host)
+        for port in self._ports:
+            host = port.getHost().host
+            if not ip_address(host.partition("%")[0]).is_loopback:
+                self.log.warn("anybody who can connect to {host} may run programs as this user", host=host)
+        self.log.info("PMDaemon listens on {url} with home {home}", url=self._url, home=str(self.home.path))
+
+    def _catch_signals(self) -> None:
+        """Twisted's own handlers would end the process by the signal that it got; ours end it with 0."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: self.reactor.callFromThread(self._stop_reactor))
+        signal.signal(signal.SIGUSR2, lambda *_: self.reactor.callFromThread(self._replace))
+
+    def _replace(self) -> None:
+        """Leave the children running and become the daemon that is installed now, by the same pid."""
+        if self.keeping is None:
+            self.log.warn("cannot be replaced while processes run: it was started with --no-keeper")
+            return
+        self._replacing = True
+        # The next one takes the umask that it finds for its children's.
+        self.reactor.addSystemEventTrigger("after", "shutdown", os.umask, self._umask)
+        self.reactor.addSystemEventTrigger("after", "shutdown", os.execv, sys.executable, sys.orig_argv)
+        self._stop_reactor()
+
     def _stop_reactor(self) -> None:
-        """Twisted's own handler would end the process by the same signal; ours ends it with 0."""
         try:
             self.reactor.stop()
         except ReactorNotRunning:
-            self.log.info("still stopping, children have their kill_timeout")
+            self.log.info("still waiting: a process has its kill_timeout to end")
 
     async def _shut(self) -> None:
+        if self._replacing:
+            self.log.info("PMDaemon is being replaced, its processes go on")
+            children = None
+        else:
+            self.log.info("PMDaemon is stopping, and waits for its processes to end")
+            children = self.supervisor.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
-        await self.supervisor.stop()
+        if children is not None:
+            await children
         self.bus.flush()
         await self._say_goodbye()
+        if self.keeping is not None:
+            await self.keeping.leave(end=not self._replacing)
         self.logs.shut()
         self.store.close()
-        self.home.release()
+        self.log.info("PMDaemon has stopped")
 
     async def _say_goodbye(self) -> None:
         if not self.factory.connections:
@@ -281,6 +292,11 @@ class Daemon(Service):
         """Stop all children, say goodbye to clients, close the files; fires when all of that is done."""
         super().stopService()
         return Deferred.fromCoroutine(self._shut())
+
+
+def spawn_own(reactor: Any, child: Child, argv: list[str], *, birth: Birth, failed: object, **how: Any) -> Any:
+    """Start a child of the daemon itself; whether that succeeds is known at once."""
+    return spawn(reactor, child, argv, umask=birth.rights["umask"], **how)
 
 
 def _encode(event: Event, id_: str, at: float) -> bytes:

@@ -72,7 +72,7 @@ class HealthUpdate(Struct, frozen=True, kw_only=True):
 
 
 class LogMessage(Struct, frozen=True, kw_only=True):
-    """One line of a process's output, or a piece of one [P13]; ``offset`` is the byte of its log where the line starts."""
+    """One line of a process's output, or a piece of one [P13]; ``offset`` is where the line starts, in bytes."""
 
     type: ClassVar[str] = "log_message"
 

@@ -18,13 +18,13 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
 class HealthTracker:
     """The status of one process: unhealthy after ``retries`` failures in a row, healthy after one success."""
 
-    def __init__(self, retries: int) -> None:
+    def __init__(self, retries: int, status: Status = "unknown") -> None:
         self._retries = retries
-        self.reset()
+        self.reset(status)
 
-    def reset(self) -> None:
-        """Know nothing, as after a start."""
-        self.status: Status = "unknown"
+    def reset(self, status: Status = "unknown") -> None:
+        """Know nothing but *status*."""
+        self.status: Status = status
         self.failures = 0
 
     def record(self, ok: bool, counts: bool = True) -> Status | None:

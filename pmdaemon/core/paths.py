@@ -4,7 +4,7 @@ import posixpath
 
 from pmdaemon.core.fields import FieldError
 
-__all__ = ["absolute", "inside", "program"]
+__all__ = ["absolute", "inside", "numbered", "program"]
 
 
 def absolute(path: str, base: str) -> str:
@@ -22,6 +22,12 @@ def inside(path: str, base: str) -> str:
     if not posixpath.isabs(path) and posixpath.normpath(path).split("/", 1)[0] == "..":
         raise FieldError("", "leaves the directory it is relative to", "write the whole path")
     return absolute(path, base)
+
+
+def numbered(path: str, instance: int) -> str:
+    """Return the path of one of several instances: ``a/b.log`` is ``a/b-2.log`` for number 2."""
+    root, suffix = posixpath.splitext(path)
+    return f"{root}-{instance}{suffix}"
 
 
 def program(text: str, base: str) -> str:

@@ -80,6 +80,10 @@ class PortPool:
         self._owners[port] = owner
         return port
 
+    def claim(self, owner: str, port: int) -> None:
+        """Take it that ``owner`` has ``port``: it got it from an earlier daemon."""
+        self._owners[port] = owner
+
     def release(self, owner: str, port: int | None = None) -> None:
         """Take back ``port`` from ``owner``, or all ports it has; what it does not have is left alone."""
         self._owners = {
@@ -87,6 +91,10 @@ class PortPool:
             for held, holder in self._owners.items()
             if holder != owner or (port is not None and held != port)
         }
+
+    def rename(self, owner: str, name: str) -> None:
+        """Have ``name`` own what ``owner`` owned."""
+        self._owners = {port: name if holder == owner else holder for port, holder in self._owners.items()}
 
     def owner_of(self, port: int) -> str | None:
         """Return the name of the process that has ``port``, or None."""

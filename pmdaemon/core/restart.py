@@ -10,13 +10,16 @@ from msgspec import Struct
 from pmdaemon.core.lifecycle import Input
 from pmdaemon.core.spec import AppSpec
 
-__all__ = ["BACKOFF_CAP", "STABLE_AFTER", "End", "RestartPolicy", "Verdict"]
+__all__ = ["BACKOFF_CAP", "STABLE_AFTER", "UNSTARTED_DELAY", "End", "RestartPolicy", "Verdict"]
 
 BACKOFF_CAP = 15.0
 """Seconds: the exponential back-off grows no further."""
 
 STABLE_AFTER = 60.0
 """Seconds online after which the back-off starts anew."""
+
+UNSTARTED_DELAY = 1.0
+"""Seconds at least from a start that never came to a child to the next: nothing tells when that may go better."""
 
 _JITTER = 0.25
 
@@ -26,7 +29,7 @@ class End(Struct, frozen=True, kw_only=True):
 
     ``exit_code`` is None when a signal ended it or nothing is known; ``uptime`` is in seconds; ``failed`` names what
     made the daemon end it (``unhealthy``, ``memory_limit``, ``not_ready``) or is None; ``ready`` tells whether it had
-    come online.
+    come online, ``started`` whether there was a child at all.
     """
 
     exit_code: int | None
@@ -34,15 +37,15 @@ class End(Struct, frozen=True, kw_only=True):
     uptime: float = 0.0
     ready: bool = True
     failed: str | None = None
+    started: bool = True
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What follows an end: ``input`` for the state machine, the ``delay`` in seconds, and ``counted``: a failure."""
+    """What follows an end: ``input`` for the state machine, the ``delay`` in seconds, and why, in one word."""
 
     input: Input
     delay: float = 0.0
     reason: str = "exit"
-    counted: bool = False
 
 
 class RestartPolicy:
@@ -61,29 +64,37 @@ class RestartPolicy:
         self._failures.clear()
         self.attempt = 0
 
+    def saved(self) -> list[float]:
+        """Return what has to be kept for a later daemon to go on counting."""
+        return [float(self.attempt), self._waited, *self._failures] if self._failures or self.attempt else []
+
+    def restore(self, saved: list[float]) -> None:
+        """Go on from what ``saved`` gave."""
+        if len(saved) >= 2:
+            self.attempt, self._waited, self._failures = int(saved[0]), saved[1], deque(saved[2:])
+
     def judge(self, end: End, spec: AppSpec, now: float, random: float) -> Verdict:
         """Judge an unasked-for *end* at *now* (seconds); *random* in [0, 1) spreads the back-off."""
-        clean = end.failed is None and end.exit_code is not None and end.exit_signal is None
-        if clean and end.exit_code in spec.stop_exit_codes:
+        good = end.failed is None and end.exit_code == 0
+        reason = end.failed or ("exit" if good else "crash")
+        if end.failed is None and end.exit_code in spec.stop_exit_codes:
             return Verdict(input=Input.DONE)
         if not spec.autorestart:
-            ended_well = clean and end.exit_code == 0
-            return Verdict(input=Input.DONE if ended_well else Input.GIVE_UP, counted=not ended_well)
-        early = not end.ready or end.uptime < spec.timing.min_uptime
-        good_exit = clean and end.exit_code == 0
-        counted = early or not good_exit
-        reason = end.failed or ("exit" if good_exit else "crash")
+            return Verdict(input=Input.DONE if good else Input.GIVE_UP, reason=reason)
         if end.uptime >= STABLE_AFTER:
             self.attempt = 0
-        if counted:
+        early = not end.ready or end.uptime < spec.timing.min_uptime
+        if early or not good:
             self.attempt += 1
             if self._exhausted(spec, now - self._waited):
-                return Verdict(input=Input.GIVE_UP, reason=reason, counted=True)
-        delay = self._delay(spec, random)
+                return Verdict(input=Input.GIVE_UP, reason=reason)
+        delay = max(self._delay(spec, random), 0.0 if end.started else UNSTARTED_DELAY)
         self._waited += delay
-        return Verdict(input=Input.RETRY, delay=delay, reason=reason, counted=counted)
+        return Verdict(input=Input.RETRY, delay=delay, reason=reason)
 
     def _exhausted(self, spec: AppSpec, active_now: float) -> bool:
+        if self._failures and self._failures[-1] > active_now:  # the clock was set back: what was is no longer known
+            self._failures.clear()
         self._failures.append(active_now)
         while self._failures and self._failures[0] <= active_now - spec.timing.restart_window:
             self._failures.popleft()

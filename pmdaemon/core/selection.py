@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-__all__ = ["Identity", "Selection", "close_matches", "matches"]
+__all__ = ["Identity", "Selection", "close_matches", "is_pattern", "matches", "means_exactly"]
 
 
 class Identity(Protocol):
@@ -21,38 +21,53 @@ class Identity(Protocol):
     def namespace(self) -> str: ...
 
 
+def means_exactly(who: Identity) -> tuple[str | int, ...]:
+    """Return every selector that means *who* without being a pattern. No name is all digits, or ``all`` [P2]."""
+    return who.id, str(who.id), who.name, who.app, f"ns:{who.namespace}", "all"
+
+
+def is_pattern(selector: str | int) -> bool:
+    """Tell whether *selector* has to be matched rather than looked up."""
+    return isinstance(selector, str) and any(mark in selector for mark in "*?[")
+
+
 def matches(selector: str | int, who: Identity) -> bool:
-    """Tell whether *selector* means *who*. A string of digits is an id, since no name is all digits [P2]."""
-    if isinstance(selector, int):
-        return who.id == selector
-    if selector in ("all", who.name, who.app):
-        return True
-    if selector.startswith("ns:"):
-        return fnmatchcase(who.namespace, selector[3:])
-    if selector.isdecimal() and selector.isascii():
-        return str(who.id) == selector
-    return any(mark in selector for mark in "*?[") and fnmatchcase(who.name, selector)
+    """Tell whether *selector* means *who*."""
+    return selector in means_exactly(who) or (is_pattern(selector) and _fits(str(selector), who))
+
+
+def _fits(pattern: str, who: Identity) -> bool:
+    if pattern.startswith("ns:"):
+        return fnmatchcase(who.namespace, pattern[3:])
+    return fnmatchcase(who.name, pattern)
 
 
 class Selection:
     """A subscription's choice of processes: None means all of them, an empty one nobody [S5].
 
-    Equal selections are equal values, so that equal subscriptions can share one channel.
+    With *within*, only those that are in that one too. Equal selections are equal values, so that equal subscriptions
+    can share one channel.
     """
 
-    __slots__ = ("selectors",)
+    __slots__ = ("_patterns", "selectors", "within")
 
-    def __init__(self, selectors: Iterable[str | int] | None) -> None:
+    def __init__(self, selectors: Iterable[str | int] | None, within: "Selection | None" = None) -> None:
         self.selectors = None if selectors is None else frozenset(selectors)
+        self.within = within
+        self._patterns = [str(each) for each in self.selectors or () if is_pattern(each)]
 
     def __contains__(self, who: Identity) -> bool:
-        return self.selectors is None or any(matches(each, who) for each in self.selectors)
+        if self.within is not None and who not in self.within:
+            return False
+        if self.selectors is None or not self.selectors.isdisjoint(means_exactly(who)):
+            return True
+        return any(_fits(each, who) for each in self._patterns)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Selection) and self.selectors == other.selectors
+        return isinstance(other, Selection) and (self.selectors, self.within) == (other.selectors, other.within)
 
     def __hash__(self) -> int:
-        return hash(self.selectors)
+        return hash((self.selectors, self.within))
 
     def listed(self) -> list[str | int] | None:
         """Return the selectors in a stable order for the acknowledgement, or None for all."""

@@ -1,19 +1,19 @@
 """Which operations a command means: on whom, with what configuration, in which order."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from pmdaemon.core.commands import Command, Delete, Reload, Reset, Restart, Scale, Signal, Start, Stop
 from pmdaemon.core.ecosystem import parse
 from pmdaemon.core.fields import FieldError, checked, located
 from pmdaemon.core.spec import AppSpec, parse_app
 from pmdaemon.core.values import signal_number
+from pmdaemon.daemon.changes import Changes
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.supervisor import App, Supervisor
@@ -23,10 +23,14 @@ __all__ = ["Actions", "Job", "read_ecosystem"]
 
 
 class Job(Struct, frozen=True):
-    """One process's part of a command; ``done`` fires with None or fails with a PMDaemonError."""
+    """A part of a command: ``name`` is what it is about, ``processes`` tells which those are when it is done.
 
-    process: Process
+    ``done`` fires with None or fails with a PMDaemonError.
+    """
+
+    name: str
     done: "Deferred[None]"
+    processes: Callable[[], list[Process]]
 
 
 def read_ecosystem(path: str) -> list[AppSpec]:
@@ -45,6 +49,7 @@ class Actions:
     def __init__(self, supervisor: Supervisor, operations: Operations, *, base: str) -> None:
         self._supervisor = supervisor
         self._operations = operations
+        self._changes = Changes(supervisor, operations)
         self._base = base
         self._begin: dict[type[Command], Callable[[Any], list[Job]]] = {
             Start: self._start,
@@ -64,7 +69,17 @@ class Actions:
         return self._begin[type(command)](command)
 
     def _each(self, command: Command, operation: Callable[[Process], "Deferred[None]"]) -> list[Job]:
-        return [Job(process, operation(process)) for process in self._supervisor.select(command.process)]
+        return [self._of_process(each, operation(each)) for each in self._supervisor.select(command.process)]
+
+    def _of_process(self, process: Process, done: "Deferred[None]") -> Job:
+        return Job(process.name, done, lambda: [self._supervisor.processes.get(process.id, process)])
+
+    def _of_app(self, name: str, done: "Deferred[None]") -> Job:
+        def processes() -> list[Process]:
+            app = self._supervisor.apps.get(name)
+            return [] if app is None else sorted(app.processes.values(), key=lambda each: each.id)
+
+        return Job(name, done, processes)
 
     def _start(self, command: Start) -> list[Job]:
         if command.config is None:
@@ -72,14 +87,17 @@ class Actions:
         spec = self._read(command.config, command.process)
         app = self._supervisor.apps.get(spec.name)
         if app is None:
-            return self._start_new(spec, None)
+            created = self._changes.create(spec)
+            return [self._of_process(each, self._operations.start(each)) for each in created]
+        if self._supervisor.leaving(app):
+            return [self._of_app(spec.name, self._changes.follow(app, spec))]
         if not command.replace:
             raise ProcessAlreadyExists(
                 f"cannot start '{spec.name}': the name is in use",
                 hint="leave config out to start it as it is, or send replace: true to give it this configuration",
             )
         self._supervisor.check(spec, app)
-        return self._replace(app, spec, None)
+        return [self._of_app(spec.name, self._changes.replace(app, spec))]
 
     def _read(self, config: dict[str, Any], name: str | int) -> AppSpec:
         if not isinstance(name, str):
@@ -89,42 +107,6 @@ class Actions:
                 details={"path": "data.process"},
             )
         return parse_app(config, where="config", base=self._base, name=name)
-
-    def _start_new(self, spec: AppSpec, source: str | None) -> list[Job]:
-        app = self._supervisor.declare(spec, source)
-        return self._start_all(app.processes.values())
-
-    def _start_all(self, processes: Iterable[Process]) -> list[Job]:
-        jobs = []
-        for process in list(processes):
-            process.tell("created", {})
-            jobs.append(Job(process, self._operations.start(process)))
-        return jobs
-
-    def _replace(self, app: App, spec: AppSpec, source: str | None) -> list[Job]:
-        """Put *spec* in the place of *app*'s: in the same processes where their names stay, in new ones otherwise."""
-        names = self._supervisor.names(spec)
-        kept = [process for process in app.processes.values() if process.name in names]
-        surplus = [process for process in app.processes.values() if process.name not in names]
-        if not kept:
-            first = surplus[0]
-            gone = self._remove(surplus)
-            return [Job(first, Deferred.fromCoroutine(self._anew(gone, spec, source)))]
-        self._supervisor.redeclare(app, spec, source)
-        jobs = [Job(process, self._operations.restart(process, spec)) for process in kept]
-        jobs += self._start_all(self._supervisor.resize(app))
-        for job in self._remove(surplus):
-            job.done.addErrback(lambda _: None)
-        return jobs
-
-    def _remove(self, processes: list[Process]) -> list[Job]:
-        return [Job(process, self._operations.delete(process, purge=False)) for process in processes]
-
-    async def _anew(self, gone: list[Job], spec: AppSpec, source: str | None) -> None:
-        for job in gone:
-            await job.done
-        for job in self._start_new(spec, source):
-            await job.done
 
     # Reload
 
@@ -137,13 +119,14 @@ class Actions:
                 hint="name one app",
                 details={"path": "data.process"},
             )
-        jobs: list[Job] = []
-        for name in apps:
-            app = self._supervisor.apps[name]
-            spec = self._renewed(app, command.config)
-            self._supervisor.check(spec, app)
-            jobs += self._reload_app(app, spec, [process for process in selected if process.app == name])
-        return jobs
+        specs = {name: self._renewed(self._supervisor.apps[name], command.config) for name in apps}
+        chosen = {name: [process for process in selected if process.app == name] for name in apps}
+        for name, spec in specs.items():
+            self._check_reload(self._supervisor.apps[name], spec, chosen[name])
+        return [
+            self._of_app(name, self._changes.reload(self._supervisor.apps[name], spec, chosen[name]))
+            for name, spec in specs.items()
+        ]
 
     def _renewed(self, app: App, config: dict[str, Any] | None) -> AppSpec:
         """Return the configuration to reload: the one given, else the file's, else the one that is kept [R6]."""
@@ -160,30 +143,14 @@ class Actions:
             details={"path": app.source},
         )
 
-    def _reload_app(self, app: App, spec: AppSpec, selected: list[Process]) -> list[Job]:
-        if self._supervisor.names(spec) != [process.name for process in app.processes.values()]:
-            return self._replace(app, spec, app.source)
+    def _check_reload(self, app: App, spec: AppSpec, selected: list[Process]) -> None:
+        self._supervisor.check(spec, app)
         if spec != app.spec and len(selected) < len(app.processes):
             raise InvalidMessage(
                 f"cannot reload a part of '{app.spec.name}': its configuration has changed",
                 hint=f"reload '{app.spec.name}' as a whole",
                 details={"path": "data.process"},
             )
-        jobs = [Job(process, Deferred()) for process in selected]
-
-        def finish(outcome: Failure | None) -> None:
-            for job in jobs:
-                job.done.callback(outcome)  # a Failure fails it
-
-        Deferred.fromCoroutine(self._roll(app, spec, selected)).addBoth(finish)
-        return jobs
-
-    async def _roll(self, app: App, spec: AppSpec, processes: list[Process]) -> None:
-        """Reload one after another, and stop at the first that fails: a bad configuration takes one down at most."""
-        for process in processes:
-            await self._operations.reload(process, spec)
-        if spec != app.spec:
-            self._supervisor.redeclare(app, spec, app.source)
 
     # Further actions [R8]
 
@@ -196,20 +163,14 @@ class Actions:
                 hint="name the app, not one of its instances",
                 details={"path": "data.process"},
             )
-        before = len(app.processes)
-        changed = msgspec.to_builtins(app.spec) | {"instances": command.instances}
-        spec = parse_app(changed, where="config", base=self._base, name=app.spec.name)
-        self._supervisor.check(spec, app)
-        next(iter(app.processes.values())).tell("scaled", {"instances": command.instances, "previous": before})
-        return self._resize(app, spec)
+        scaled = app
 
-    def _resize(self, app: App, spec: AppSpec) -> list[Job]:
-        names = self._supervisor.names(spec)
-        surplus = [process for process in app.processes.values() if process.name not in names]
-        if len(surplus) == len(app.processes):
-            return self._replace(app, spec, app.source)
-        self._supervisor.redeclare(app, spec, app.source)
-        return [*self._start_all(self._supervisor.resize(app)), *self._remove(surplus)]
+        def renewed() -> AppSpec:
+            changed = msgspec.to_builtins(scaled.spec) | {"instances": command.instances}
+            return parse_app(changed, where="config", base=self._base, name=scaled.spec.name)
+
+        self._supervisor.check(renewed(), app)
+        return [self._of_app(app.spec.name, self._changes.scale(app, renewed))]
 
     def _signal(self, command: Signal) -> list[Job]:
         try:

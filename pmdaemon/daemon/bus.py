@@ -3,10 +3,12 @@
 What was published in one reactor turn leaves together: first the journal is committed, then the sinks are flushed.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from pmdaemon.core.events import JOURNALED, Event
 from pmdaemon.core.selection import Identity
@@ -14,6 +16,9 @@ from pmdaemon.daemon.ids import Sequence, id_of
 from pmdaemon.daemon.journal import Journal, LogMark
 
 __all__ = ["EventBus", "Message", "Sink"]
+
+_SPACING = 0.1
+_MAX_TIMES = 20_000
 
 
 class Message:
@@ -50,10 +55,12 @@ class Sink(Protocol):
 
 
 class EventBus:
-    """Publishes to the journal and the sinks.
+    """Publishes to the journal and the sinks; one that fails does not keep the others from hearing it.
 
     *now* gives unix seconds; *commit* makes the journal last; *encode* words an event with its id and time.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -73,6 +80,9 @@ class EventBus:
         self._encode = encode
         self._sinks: list[Sink] = []
         self._due = False
+        self._as_of: float | None = None
+        self._seqs: list[int] = []
+        self._times: list[float] = []
 
     def add(self, sink: Sink) -> None:
         """Let *sink* hear everything published from now on."""
@@ -80,7 +90,8 @@ class EventBus:
 
     def stamp(self) -> tuple[str, float]:
         """Return a new message id and the present time, for a reply."""
-        return id_of(self._sequence.take()), self._now()
+        seq, at = self._take()
+        return id_of(seq), at
 
     def now(self) -> float:
         """Return the present time in unix seconds, as events are stamped with it."""
@@ -91,11 +102,38 @@ class EventBus:
         """The newest number of the sequence that was given out."""
         return self._sequence.last
 
+    def _take(self, count: int = 1) -> tuple[int, float]:
+        first, at = self._sequence.take(count), self._now()
+        if not self._times or abs(at - self._times[-1]) >= _SPACING:
+            self._seqs.append(first)
+            self._times.append(at)
+            if len(self._seqs) > _MAX_TIMES:
+                del self._seqs[: _MAX_TIMES // 2], self._times[: _MAX_TIMES // 2]
+        return first, at
+
+    def time_of(self, seq: int) -> float | None:
+        """Return when *seq* was given out, unix seconds: never later than that, and mostly at most 100 ms earlier.
+
+        None where nothing of that time is known any more.
+        """
+        place = bisect_right(self._seqs, seq)
+        return self._times[place - 1] if place else self._journal.time_of(seq)
+
+    def as_of(self, at: float, tell: Callable[[], None]) -> None:
+        """Run *tell* with what it publishes stamped with time *at*, unix seconds: it happened then."""
+        self._as_of = at
+        try:
+            tell()
+        finally:
+            self._as_of = None
+
     def publish(self, event: Event, who: Identity) -> None:
         """Tell *event* about *who*; it leaves at the end of the turn, or at the next ``flush`` if that is sooner."""
-        message = Message(self._sequence.take(), self._now(), event, who, self._encode)
+        seq, at = self._take()
+        at = at if self._as_of is None else self._as_of
+        message = Message(seq, at, event, who, self._encode)
         if event.type in JOURNALED:
-            self._journal.add(message.seq, message.at, event.type, who, message.payload)
+            self._journal.add(seq, at, event.type, who, message.payload)
         self._offer(message)
         self.soon()
 
@@ -106,15 +144,18 @@ class EventBus:
 
         *line* is where the line of the first one starts, which may be before *start*.
         """
-        first, at = self._sequence.take(len(events)), self._now()
-        self._journal.mark(LogMark(first, len(events), who.id, stream, start, end, line, at))
+        first, at = self._take(len(events))
+        self._journal.mark(LogMark(first, len(events), who.id, who.namespace, stream, start, end, line, at))
         for seq, event in enumerate(events, first):
             self._offer(Message(seq, at, event, who, self._encode))
         self.soon()
 
     def _offer(self, message: Message) -> None:
         for sink in self._sinks:
-            sink.offer(message)
+            try:
+                sink.offer(message)
+            except Exception:  # whoever published must go on, or a process would stay half way into its next state
+                self._log.failure("cannot pass on {type}", type=message.event.type)
 
     def soon(self) -> None:
         """See to it that what was written or published is flushed at the end of this turn."""
@@ -130,4 +171,7 @@ class EventBus:
         """Commit and send everything published so far, now: a reply that follows is not ahead of its events [P11]."""
         self._commit()
         for sink in self._sinks:
-            sink.flush()
+            try:
+                sink.flush()
+            except Exception:  # a reply is to be sent all the same
+                self._log.failure("cannot send what was published")

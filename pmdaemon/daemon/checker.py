@@ -37,10 +37,14 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
 
 class Prober:
-    """Probes; ``policy`` says which certificates are trusted, by default those the system trusts."""
+    """Probes; ``policy`` says which certificates are trusted, by default those the system trusts.
 
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS | None = None) -> None:
+    ``umask`` is that of the scripts, -1 for ours.
+    """
+
+    def __init__(self, reactor: Any, policy: IPolicyForHTTPS | None = None, *, umask: int = -1) -> None:
         self._reactor = reactor
+        self._umask = umask
         self._policy: Any = policy or BrowserLikePolicyForHTTPS()
 
     def probe(self, check: HealthCheck, *, cwd: str, env: Mapping[str, str]) -> "Deferred[ProbeResult]":
@@ -79,11 +83,12 @@ class Prober:
         self, check: HealthCheck, details: dict[str, Any], cwd: str, env: Mapping[str, str]
     ) -> str | None:
         argv = _argv(str(check.script), cwd)
-        run = ScriptRun.start(self._reactor, argv, cwd=cwd, env=env, timeout=check.timing.timeout)
+        timeout = check.timing.timeout
+        run = ScriptRun.start(self._reactor, argv, cwd=cwd, env=env, timeout=timeout, umask=self._umask)
         await run.ended
         details.update(exit_code=run.exit_code, output=run.output)
         if run.timed_out:
-            return f"the script did not end within {check.timing.timeout:g} s and was killed"
+            return f"the script did not end within {timeout:g} s and was killed"
         if run.exit_signal is not None:
             return f"the script was ended by signal {run.exit_signal} ({strsignal(run.exit_signal)})"
         return f"the script ended with exit code {run.exit_code}" if run.exit_code else None

@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,6 +28,9 @@ PAGE = 384 * 1024
 """Bytes of one page of a list; no message passes 512 KiB [E6]."""
 
 _LARGEST = 128 * 1024
+
+_moment = lru_cache(4096)(rfc3339)
+"""Said again of the same processes for each who asks."""
 
 
 class Describer:
@@ -52,12 +56,13 @@ class Describer:
         now = sample.processes.get(process.id)
         earlier = before.processes.get(process.id) if before is not None else None
         elapsed = sample.at - before.at if before is not None else 0.0
+        uptime = process.uptime
         return {
             "id": process.id,
             "name": process.name,
-            "cpu": cpu_percent(now, earlier, elapsed, process.uptime),
+            "cpu": cpu_percent(now, earlier, elapsed, uptime),
             "memory": now.memory if now is not None else 0,
-            "uptime": round(process.uptime * 1000),
+            "uptime": round(uptime * 1000),
             "restarts": process.restarts,
             "status": process.status,
             "pid": process.pid,
@@ -84,8 +89,8 @@ class Describer:
             **self._figures(process, sample, None),
             exit_code=process.exit_code,
             exit_signal=process.exit_signal,
-            created_at=rfc3339(process.created_at),
-            started_at=rfc3339(started) if started is not None else None,
+            created_at=_moment(process.created_at),
+            started_at=_moment(started) if started is not None else None,
             config=_bounded(process.spec.public()) if whole else UNSET,
             logs=self._paths(process) if whole else UNSET,
         )
@@ -118,20 +123,28 @@ class Describer:
 
 def _bounded(config: dict[str, Any]) -> dict[str, Any]:
     """Leave the longest values out of a configuration that would not fit a message [E6]."""
-    if len(msgspec.json.encode(config)) <= _LARGEST:
+    if _size(config) <= _LARGEST:
         return config
-    sizes = {key: len(msgspec.json.encode(value)) for key, value in config.items()}
+    sizes = {key: _size(value) for key, value in config.items()}
     return {key: value for key, value in config.items() if sizes[key] <= _LARGEST // 16} | {"truncated": True}
 
 
-def page(objects: list[ProcessObject]) -> tuple[list[ProcessObject], int | None]:
-    """Return as many of *objects*, which are in the order of their ids, as fit one message.
+def _size(value: object) -> int:
+    """Return how many bytes *value* takes as JSON, a little more where a path in it is not text."""
+    try:
+        return len(msgspec.json.encode(value))
+    except UnicodeEncodeError:
+        return len(repr(value))
+
+
+def page(objects: list[ProcessObject], *, beside: int = 0) -> tuple[list[ProcessObject], int | None]:
+    """Return as many of *objects*, which are in the order of their ids, as fit one message with *beside* more bytes.
 
     The second value is the cursor: the id of the first one that is left out, or None where none is.
     """
-    size = 0
+    size = beside
     for count, each in enumerate(objects):
-        size += len(msgspec.json.encode(each)) + 1
+        size += _size(each) + 1
         if size > PAGE and count:
             return objects[:count], each.id
     return objects, None

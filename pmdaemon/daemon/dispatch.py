@@ -24,6 +24,9 @@ __all__ = ["Dispatcher", "Reply"]
 _TIMEOUT = 60_000
 """Milliseconds a command is waited for unless it says otherwise [R1]."""
 
+_MAX_TOLD, _MAX_TOLD_TEXT = 100, 500
+"""How many errors are told of a command on several processes, and how much of each: they are one message [E6]."""
+
 
 class Reply(Struct, frozen=True):
     """The type and data of an answer."""
@@ -53,7 +56,7 @@ class Dispatcher:
         try:
             if isinstance(request, Command):
                 return await self._command(request)
-            return await self._answers[type(request)](request)  # type: ignore[no-any-return]
+            return await self._answers[type(request)](request)  # type: ignore[no-any-return]  # a table of Any
         except PMDaemonError:
             raise
         except Exception:  # the door to the client: a defect becomes a logged one-line answer
@@ -91,16 +94,16 @@ class Dispatcher:
         jobs = self._actions.begin(command)
         if command.wait is False:
             for job in jobs:
-                job.done.addErrback(self._unheard, job.process)
+                job.done.addErrback(self._unheard, job.name)
             return self._result(command, jobs)
         results = await self._within(jobs, command)
         errors = [
-            (job.process, self._reason(result, job.process))
+            (job.name, self._reason(result, job.name))
             for job, (ok, result) in zip(jobs, results, strict=True)
             if not ok
         ]
         if len(errors) < len(jobs):
-            errors = [(process, error) for process, error in errors if not isinstance(error, ProcessAlreadyRunning)]
+            errors = [(name, error) for name, error in errors if not isinstance(error, ProcessAlreadyRunning)]
         if errors:
             raise _together(command, errors, len(jobs))
         return self._result(command, jobs)
@@ -121,21 +124,20 @@ class Dispatcher:
         return await waiting
 
     def _result(self, command: Command, jobs: list[Job]) -> Reply:
-        processes = self._supervisor.processes
-        told = self._describer.processes([processes.get(job.process.id, job.process) for job in jobs])
-        objects, cursor = page(told)
+        done = {process.id: process for job in jobs for process in job.processes()}
+        objects, cursor = page(self._describer.processes(done[id_] for id_ in sorted(done)))
         data = {"action": command.action, "process": command.process, "success": True, "processes": objects}
         return Reply("command_result", data if cursor is None else {**data, "more": True, "cursor": cursor})
 
-    def _reason(self, failure: Failure, process: Process) -> PMDaemonError:
+    def _reason(self, failure: Failure, name: str) -> PMDaemonError:
         if isinstance(failure.value, PMDaemonError):
             return failure.value
-        self._log.failure("a command on {name} failed", failure, name=process.name)
-        return InternalError(f"cannot do this to '{process.name}': the daemon has a defect; its log has the details")
+        self._log.failure("a command on {name} failed", failure, name=name)
+        return InternalError(f"cannot do this to '{name}': the daemon has a defect; its log has the details")
 
-    def _unheard(self, failure: Failure, process: Process) -> None:
+    def _unheard(self, failure: Failure, name: str) -> None:
         """Nobody waits for this outcome; the events tell what became of the process."""
-        self._log.info("{reason}", reason=self._reason(failure, process).message)
+        self._log.info("{reason}", reason=self._reason(failure, name).message)
 
 
 def _means_one(selector: str | int | None, process: Process) -> bool:
@@ -150,12 +152,15 @@ def _too_late(command: Command, timeout: int) -> TimedOut:
     )
 
 
-def _together(command: Command, errors: list[tuple[Process, PMDaemonError]], count: int) -> PMDaemonError:
+def _together(command: Command, errors: list[tuple[str, PMDaemonError]], count: int) -> PMDaemonError:
     """Return the only error as it is, or the first one's kind with all of them in its details."""
     first = errors[0][1]
     if count == 1:
         return first
-    failed = [{"process": process.name, "code": error.code, "message": error.message} for process, error in errors]
+    failed = [
+        {"process": name, "code": error.code, "message": error.message[:_MAX_TOLD_TEXT]}
+        for name, error in errors[:_MAX_TOLD]
+    ]
     return type(first)(
         f"cannot {command.action} {len(errors)} of {count} processes: {first.message}",
         hint=first.hint,

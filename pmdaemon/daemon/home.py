@@ -1,8 +1,8 @@
 """The daemon's home directory: its layout, its modes, and the lock that makes a daemon the only one of its home."""
 
+import errno
 import fcntl
 import os
-import stat
 from pathlib import Path
 
 __all__ = ["Home", "HomeError"]
@@ -15,7 +15,8 @@ class HomeError(Exception):
 class Home:
     """A home this process holds the lock of; make one with ``claim``.
 
-    The lock ends with the process, also by ``kill -9``; children never inherit it.
+    The lock ends with the process, also by ``kill -9``, and not before: twistd removes its pid file at the very end.
+    Children never inherit it.
     """
 
     def __init__(self, path: Path, lock: int) -> None:
@@ -42,35 +43,31 @@ class Home:
         """Where twistd writes its pid unless told otherwise."""
         return self.path / "twistd.pid"
 
+    @property
+    def log(self) -> Path:
+        """Where a daemon in the background writes its log unless told otherwise."""
+        return self.path / "twistd.log"
+
     @classmethod
     def claim(cls, path: str) -> "Home":
         """Create what is missing and take the lock. Raises HomeError, naming the pid of a daemon that holds it.
 
         A pid file left in the home is removed: whoever holds the lock knows that it is stale.
         """
-        root = Path(os.path.abspath(os.path.expanduser(path)))
+        expanded = os.path.expanduser(path)
+        if expanded.startswith("~"):
+            raise HomeError(f"cannot tell where the home {path} is: there is no such user; give it with --home DIR")
+        root = Path(os.path.abspath(expanded))
         try:
-            for directory in (root, root / "logs", root / "run"):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_owner(root)
-            root.chmod(0o700)
-            lock = os.open(root / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = _prepare(root)
+            _lock(root, lock)
+            home = cls(root, lock)
+            home.sign()
+            home.pidfile.unlink(missing_ok=True)
         except OSError as why:
-            raise HomeError(
-                f"cannot use the home {root}: {(why.strerror or str(why)).lower()}; give another with --home DIR"
-            ) from why
-        home = cls(root, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as why:
-            pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-            os.close(lock)
-            raise HomeError(
-                f"cannot use the home {root}: a daemon runs on it already (pid {pid or 'not yet known'}); "
-                "stop that one or give another with --home DIR"
-            ) from why
-        home.sign()
-        home.pidfile.unlink(missing_ok=True)
+            place = "" if why.filename in (None, str(root)) else f"{why.filename}: "
+            reason = (why.strerror or str(why)).lower()
+            raise HomeError(f"cannot use the home {root}: {place}{reason}; give another with --home DIR") from why
         return home
 
     def sign(self) -> None:
@@ -78,14 +75,25 @@ class Home:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
-    def release(self) -> None:
-        """Give the lock up."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+
+def _prepare(root: Path) -> int:
+    """Create the directories, for this user alone, and return the open lock file."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if root.stat().st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    root.chmod(0o700)
+    for directory in (root / "logs", root / "run"):
+        directory.mkdir(mode=0o700, exist_ok=True)
+    return os.open(root / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _check_owner(root: Path) -> None:
-    status = root.stat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(0, "it belongs to another user")
+def _lock(root: Path, lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as why:
+        pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise HomeError(
+            f"cannot use the home {root}: a daemon runs on it already (pid {pid or 'not yet known'}); "
+            "stop that one or give another with --home DIR"
+        ) from why

@@ -73,6 +73,7 @@ class _Held:
 
     def connect(self, factory: Any) -> "Deferred[Any]":
         """Connect, and return the protocol that ``factory`` made."""
+        factory.noisy = False  # or each probe would leave two lines in the log
         wrapping = WrappingFactory(factory)
         wrapping.protocol = _Wire
         wrapping.noisy = False

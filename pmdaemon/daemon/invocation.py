@@ -72,7 +72,7 @@ def _from_files(spec: AppSpec, name: str) -> dict[str, str]:
 
 
 def _argv(spec: AppSpec, name: str, cwd: str, env: Mapping[str, str]) -> list[str]:
-    words = _words(spec.script, cwd)
+    words = _words(spec.script, cwd, name)
     program = _program(words[0], cwd, env.get("PATH", os.defpath))
     if program is None:
         raise cannot_start(name, _not_found(words[0], cwd, env), "check script, cwd and PATH")
@@ -82,11 +82,18 @@ def _argv(spec: AppSpec, name: str, cwd: str, env: Mapping[str, str]) -> list[st
     return [*interpreter, program, *words[1:], *spec.argv_tail]
 
 
-def _words(script: str, cwd: str) -> list[str]:
+def _words(script: str, cwd: str, name: str) -> list[str]:
     """Split *script* as a shell would where it holds spaces and no such file exists."""
-    if any(mark.isspace() for mark in script) and not os.path.exists(os.path.join(cwd, script)):
-        return shlex.split(script)
-    return [script]
+    if not any(mark.isspace() for mark in script) or os.path.exists(os.path.join(cwd, script)):
+        return [script]
+    try:
+        words = shlex.split(script)
+    except ValueError as why:
+        reason = f"the script {script!r} cannot be split into words: {str(why).lower()}"
+        raise cannot_start(name, reason, "put the program in script and the rest in args") from why
+    if not words or not words[0]:
+        raise cannot_start(name, f"the script {script!r} names no program")
+    return words
 
 
 def _program(word: str, cwd: str, path: str) -> str | None:

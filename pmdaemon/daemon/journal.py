@@ -4,6 +4,8 @@ Rows go into the store's open transaction; the bus commits before a frame leaves
 seen is known after a crash.
 """
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from pmdaemon.core.selection import Identity
@@ -14,8 +16,10 @@ __all__ = ["Gap", "Journal", "LogMark", "StoredEvent"]
 MAX_EVENTS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_MARKS = 100_000
-_MAX_TOMBSTONES = 100_000
-_BATCH = 200
+MAX_TOMBSTONES = 100_000
+
+_SLACK = 200
+"""How many marks or tombstones there may be above their bound before the oldest go, which costs more than one more."""
 
 
 class StoredEvent(Struct, frozen=True):
@@ -34,49 +38,80 @@ class StoredEvent(Struct, frozen=True):
 class LogMark(Struct, frozen=True):
     """``pieces`` log lines with the ids from ``seq`` on came from bytes ``start`` to ``end`` of one log.
 
-    ``at`` is when they were published, unix seconds; ``line`` is where the line of the first piece starts: enough to cut the range into the same pieces again.
+    ``at`` is when they were published, unix seconds, and ``namespace`` what the process was in then. ``line`` is where
+    the line of the first piece starts: enough to cut the range into the same pieces again.
     """
 
     seq: int
     pieces: int
     process: int
+    namespace: str
     stream: str
     start: int
     end: int
     line: int
     at: float
 
+    @property
+    def last(self) -> int:
+        """The number of the last piece."""
+        return self.seq + self.pieces - 1
+
 
 class Gap(Struct, frozen=True):
-    """Events after the asked-for id that are gone: up to ``to``; ``dropped`` is None where nobody counted."""
+    """Messages after the asked-for id that are gone: up to ``to``; ``dropped`` is None where nobody counted."""
 
     to: int
     dropped: int | None
 
 
+class _Lost(Struct, frozen=True):
+    """Events of one kind about one process that are gone: how many, and the newest. It is its process's Identity."""
+
+    type: str
+    id: int
+    name: str
+    app: str
+    namespace: str
+    count: int
+    newest: int
+
+
 class Journal:
     """The events and log marks of one store, each bounded in number, events in bytes too."""
 
-    def __init__(self, store: Store, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_events: int = MAX_EVENTS,
+        max_bytes: int = MAX_BYTES,
+        max_marks: int = MAX_MARKS,
+        max_tombstones: int = MAX_TOMBSTONES,
+    ) -> None:
         self._store = store
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._max_marks = max_marks
+        self._max_tombstones = max_tombstones
         count, size = store.db.execute(
             "SELECT count(*), coalesce(sum(length(body)), 0) FROM events WHERE body IS NOT NULL"
         ).fetchone()
         self._count: int = count
         self._bytes: int = size
-        self._pruned = self._one("SELECT max(seq) FROM events WHERE body IS NULL") or 0
-        self._marks: int = self._one("SELECT count(*) FROM log_marks") or 0
-        self._marks_pruned: int = self._meta("marks_pruned")
+        self._pruned = self._one("SELECT max(seq) FROM events WHERE body IS NULL")
+        self._tombstones = self._one("SELECT count(*) FROM events WHERE body IS NULL")
+        self._forgotten = self._one("SELECT value FROM meta WHERE key = 'tombstones_forgotten'")
+        self._marks = self._one("SELECT count(*) FROM log_marks")
+        self._marks_pruned = self._one("SELECT value FROM meta WHERE key = 'marks_pruned'")
+        self._lines_lost = self._one("SELECT value FROM meta WHERE key = 'lines_lost'")
 
-    def _one(self, query: str, *values: object) -> int | None:
-        (value,) = self._store.db.execute(query, values).fetchone()
-        return value if isinstance(value, int) else None
+    def _one(self, query: str, *values: object) -> int:
+        """Return the only value of the only row, 0 where there is none."""
+        row = self._store.db.execute(query, values).fetchone()
+        return int(row[0]) if row is not None and row[0] is not None else 0
 
-    def _meta(self, key: str) -> int:
-        row = self._store.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return 0 if row is None else int(row[0])
+    # Events
 
     def add(self, seq: int, at: float, type_: str, who: Identity, body: bytes) -> None:
         """Keep one event; the oldest go when there are too many or they are too large together."""
@@ -93,38 +128,51 @@ class Journal:
         )
         self._count += 1
         self._bytes += len(body)
-        if self._count > self._max_events or self._bytes > self._max_bytes:
-            self._prune()
+        while self._count > self._max_events or self._bytes > self._max_bytes:
+            if not self._prune():
+                return
 
-    def _prune(self) -> None:
-        """Turn the oldest events into tombstones: a tombstone keeps the id alone, so that a gap can be counted."""
-        rows = self._store.db.execute(
-            "SELECT seq, length(body) FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (self._pruned, _BATCH)
-        ).fetchall()
-        for seq, size in rows:
-            if self._count <= self._max_events and self._bytes <= self._max_bytes:
-                break
-            self._store.write("UPDATE events SET body = NULL WHERE seq = ?", seq)
-            self._pruned = seq
-            self._count -= 1
-            self._bytes -= size
-        self._bury()
+    def _prune(self) -> bool:
+        """Turn the oldest event into a tombstone, which says that there was one, so that a gap can be counted."""
+        oldest = self._store.db.execute(
+            "SELECT seq, length(body) FROM events WHERE seq > ? ORDER BY seq LIMIT 1", (self._pruned,)
+        ).fetchone()
+        if oldest is None:
+            return False
+        self._pruned, size = oldest
+        self._store.write("UPDATE events SET body = NULL WHERE seq = ?", self._pruned)
+        self._count -= 1
+        self._bytes -= size
+        self._tombstones += 1
+        if self._tombstones > self._max_tombstones + _SLACK:
+            self._bury()
+        return True
 
     def _bury(self) -> None:
+        self._forgotten = self._one("SELECT seq FROM events ORDER BY seq LIMIT 1 OFFSET ?", _SLACK - 1)
+        self._tombstones -= self._store.write("DELETE FROM events WHERE seq <= ?", self._forgotten)
+        self._keep("tombstones_forgotten", self._forgotten)
+
+    def _keep(self, key: str, value: int) -> None:
+        self._store.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+
+    def events(self, after: int, limit: int) -> list[StoredEvent]:
+        """Return at most *limit* retained events newer than *after*, in order."""
         rows = self._store.db.execute(
-            "SELECT seq FROM events WHERE body IS NULL ORDER BY seq DESC LIMIT 1 OFFSET ?", (_MAX_TOMBSTONES,)
-        ).fetchone()
-        if rows is not None:
-            self._store.write("DELETE FROM events WHERE seq <= ?", rows[0])
-            self._store.write("INSERT OR REPLACE INTO meta VALUES ('tombstones_forgotten', ?)", rows[0])
+            "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (max(after, self._pruned), limit)
+        )
+        return [StoredEvent(*row) for row in rows]
+
+    # Log marks
 
     def mark(self, mark: LogMark) -> None:
         """Keep where a batch of published lines came from."""
         self._store.write(
-            "INSERT INTO log_marks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO log_marks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             mark.seq,
             mark.pieces,
             mark.process,
+            mark.namespace,
             mark.stream,
             mark.start,
             mark.end,
@@ -132,55 +180,85 @@ class Journal:
             mark.at,
         )
         self._marks += 1
-        if self._marks > MAX_MARKS + _BATCH:
+        if self._marks > self._max_marks + _SLACK:
             self._prune_marks()
 
     def _prune_marks(self) -> None:
-        last = self._one("SELECT seq + pieces - 1 FROM log_marks ORDER BY seq LIMIT 1 OFFSET ?", _BATCH - 1)
-        self._store.write("DELETE FROM log_marks WHERE seq <= ?", last)
-        self._store.write("INSERT OR REPLACE INTO meta VALUES ('marks_pruned', ?)", last)
-        self._marks_pruned = last or 0
-        self._marks = self._one("SELECT count(*) FROM log_marks") or 0
+        self._marks_pruned = self._one(
+            "SELECT seq + pieces - 1 FROM log_marks ORDER BY seq LIMIT 1 OFFSET ?", _SLACK - 1
+        )
+        self._marks -= self._store.write("DELETE FROM log_marks WHERE seq <= ?", self._marks_pruned)
+        self._keep("marks_pruned", self._marks_pruned)
 
     def forget_marks(self, process: int, stream: str) -> None:
-        """Drop the marks of a log that was replaced by another file."""
-        self._store.write("DELETE FROM log_marks WHERE process = ? AND stream = ?", process, stream)
+        """Drop the marks of a log that is nobody's any more."""
+        self._marks -= self._store.write("DELETE FROM log_marks WHERE process = ? AND stream = ?", process, stream)
 
-    def gap(self, since: int, *, logs: bool) -> Gap | None:
-        """Return what is no longer retained after id *since*, or None; *logs* looks at log marks too."""
-        if logs and since < self._marks_pruned and self._marks_pruned > self._pruned:
-            return Gap(self._marks_pruned, None)
-        if since >= self._pruned:
-            return None
-        dropped = self._one("SELECT count(*) FROM events WHERE seq > ? AND seq <= ?", since, self._pruned)
-        return Gap(self._pruned, dropped if since >= self._meta("tombstones_forgotten") else None)
+    def lose_marks(self, process: int, stream: str, upto: int) -> None:
+        """Drop the marks of lines that are gone, those before offset *upto* of a log; who missed them will be told."""
+        chosen = "FROM log_marks WHERE process = ? AND stream = ? AND end <= ?"
+        newest = self._one(f"SELECT max(seq + pieces - 1) {chosen}", process, stream, upto)
+        if newest:
+            self._lines_lost = max(self._lines_lost, newest)
+            self._keep("lines_lost", self._lines_lost)
+            self._marks -= self._store.write(f"DELETE {chosen}", process, stream, upto)
 
-    def events(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return at most *limit* retained events newer than *after*, in order."""
-        rows = self._store.db.execute(
-            "SELECT * FROM events WHERE seq > ? AND body IS NOT NULL ORDER BY seq LIMIT ?", (after, limit)
-        )
-        return [StoredEvent(*row) for row in rows]
+    @property
+    def marks_pruned(self) -> int:
+        """Up to which id it is not known any more what was told of the logs."""
+        return self._marks_pruned
 
     def marks(self, after: int, limit: int) -> list[LogMark]:
-        """Return at most *limit* marks that hold ids newer than *after*, in order."""
+        """Return at most *limit* marks, and one more, that hold ids newer than *after*, in order."""
         rows = self._store.db.execute(
             "SELECT * FROM log_marks WHERE seq >= coalesce((SELECT max(seq) FROM log_marks WHERE seq <= ?), 0) "
             "ORDER BY seq LIMIT ?",
             (after, limit + 1),
         )
-        return [mark for mark in (LogMark(*row) for row in rows) if mark.seq + mark.pieces - 1 > after]
+        return [mark for mark in (LogMark(*row) for row in rows) if mark.last > after]
 
-    def last_mark(self, process: int, stream: str) -> LogMark | None:
-        """Return the newest mark of one log, or None where none of its lines was ever published."""
-        row = self._store.db.execute(
-            "SELECT * FROM log_marks WHERE process = ? AND stream = ? ORDER BY seq DESC LIMIT 1", (process, stream)
-        ).fetchone()
-        return None if row is None else LogMark(*row)
+    def told(self, process: int, stream: str, after: int) -> list[tuple[int, int]]:
+        """Return the ranges of one log that were published and end after offset *after*, by where they start."""
+        rows = self._store.db.execute(
+            "SELECT start, end FROM log_marks WHERE process = ? AND stream = ? AND end > ? ORDER BY start, end",
+            (process, stream, after),
+        )
+        return [(start, end) for start, end in rows]
 
-    def newest_event(self, upto: int) -> StoredEvent | None:
-        """Return the newest retained event not after id *upto*: it tells about when that id was given out."""
+    # Both
+
+    def lost(self, since: int, wants: Callable[[str, Identity], bool], *, logs: bool) -> Gap | None:
+        """Return what is no longer retained after id *since* of the events that *wants* (by type and process) names.
+
+        With *logs* that includes log lines, which nobody counts. None where nothing is gone.
+        """
+        dropped, to = 0, since
+        for lost in self._tombstones_after(since):
+            if wants(lost.type, lost):
+                dropped, to = dropped + lost.count, max(to, lost.newest)
+        counted = since >= self._forgotten
+        if not counted:
+            to = max(to, self._forgotten)
+        lines = max(self._marks_pruned, self._lines_lost)
+        if logs and since < lines:
+            counted, to = False, max(to, lines)
+        return Gap(to, dropped if counted else None) if to > since else None
+
+    def _tombstones_after(self, since: int) -> list[_Lost]:
+        if since >= self._pruned:
+            return []
+        rows = self._store.db.execute(
+            "SELECT type, process, name, app, namespace, count(*), max(seq) FROM events "
+            "WHERE seq > ? AND seq <= ? GROUP BY type, process, name, app, namespace",
+            (since, self._pruned),
+        )
+        return [_Lost(*row) for row in rows]
+
+    def time_of(self, seq: int) -> float | None:
+        """Return a time, unix seconds, at or before which *seq* was given out: that of the newest known before it."""
         row = self._store.db.execute(
-            "SELECT * FROM events WHERE seq <= ? AND body IS NOT NULL ORDER BY seq DESC LIMIT 1", (upto,)
+            "SELECT max(at) FROM (SELECT * FROM (SELECT at FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1) "
+            "UNION ALL SELECT * FROM (SELECT at FROM log_marks WHERE seq <= ? ORDER BY seq DESC LIMIT 1))",
+            (seq, seq),
         ).fetchone()
-        return None if row is None else StoredEvent(*row)
+        return None if row is None else row[0]

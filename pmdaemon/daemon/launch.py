@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-__all__ = ["SpawnError", "launch"]
+__all__ = ["SpawnError", "launch", "refusal"]
 
 # What shells and daemons ignore, and what may be a stop signal. SIGPIPE, which Python ignores, is reset by Popen.
 _NAMES = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "TSTP", "TTIN", "TTOU")
@@ -25,13 +25,13 @@ class SpawnError(Exception):
 
 
 def launch(
-    argv: Sequence[str], *, executable: str | None, env: Mapping[str, str], cwd: str | None
+    argv: Sequence[str], *, executable: str | None, env: Mapping[str, str], cwd: str | None, umask: int = -1
 ) -> "subprocess.Popen[bytes]":
     """Start ``argv`` with pipes for its output and nothing to read; returns when exec has succeeded.
 
-    A name without a slash is looked up in the PATH of ``env``, a relative path from ``cwd``. The caller reaps: it
-    must set ``returncode`` when it has, so that the object never waits for a pid that may be another's by then.
-    Raises SpawnError.
+    A name without a slash is looked up in the PATH of ``env``, a relative path from ``cwd``. ``umask`` is the
+    program's, -1 for ours. The caller reaps: it must set ``returncode`` when it has, so that the object never waits
+    for a pid that may be another's by then. Raises SpawnError.
     """
     program = executable or argv[0]
     try:
@@ -46,9 +46,10 @@ def launch(
                 cwd=cwd,
                 env=env,
                 start_new_session=True,
+                umask=umask,
             )
     except OSError as problem:
-        raise SpawnError(_reason(problem, program, env, cwd), problem.errno or 0) from problem
+        raise SpawnError(refusal(problem, program, env, cwd), problem.errno or 0) from problem
     except ValueError as problem:  # a NUL in an argument, "=" in the name of a variable
         raise SpawnError(f"{program!r} cannot be passed what it is given: {problem}", errno.EINVAL) from problem
 
@@ -77,7 +78,11 @@ def _drop(number: int, frame: object) -> None:
     """As good as ignored."""
 
 
-def _reason(problem: OSError, program: str, env: Mapping[str, str], cwd: str | None) -> str:
+def refusal(problem: OSError, program: str, env: Mapping[str, str], cwd: str | None) -> str:
+    """Return in a plain clause why the system would not execute *program*: see `launch`.
+
+    Where it is *cwd* that stood in the way, it is the problem's file name.
+    """
     if cwd is not None and problem.filename == cwd and not os.path.isdir(cwd):
         found = "is not a directory" if os.path.exists(cwd) else "does not exist"
         return f"the working directory {cwd!r} {found}"

@@ -1,44 +1,59 @@
 """Starts a child for a process and sets up what surrounds it: its port, its logs, its pid file, what watches it."""
 
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProcessTransport
 
-from pmdaemon.core.lines import Line
+from pmdaemon.core.lines import Line, Stream
+from pmdaemon.core.paths import numbered
 from pmdaemon.core.ports import PortPool
 from pmdaemon.core.spec import HealthCheck, LogLine
 from pmdaemon.daemon.checker import Prober, ProbeResult
 from pmdaemon.daemon.child import Child
-from pmdaemon.daemon.invocation import cannot_start, invocation
+from pmdaemon.daemon.invocation import Invocation, cannot_start, invocation
+from pmdaemon.daemon.kept import Birth
 from pmdaemon.daemon.launch import SpawnError
 from pmdaemon.daemon.logs import STREAMS, Logs
 from pmdaemon.daemon.means import Watch
 from pmdaemon.daemon.monitor import HealthMonitor
+from pmdaemon.daemon.pidfiles import PidFiles
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.readiness import LogLineReady, NotifyReady, PortReady
+from pmdaemon.errors import PMDaemonError
 
 __all__ = ["COOKIE", "Launcher", "Spawn"]
 
 COOKIE = "PMDAEMON_COOKIE"
-"""Environment variable that marks every process of one child's tree."""
+"""Environment variable that marks every process of one child's tree; no other child of any daemon has its value."""
 
 _LAST_LINES = 20
 _LAST_BYTES = 8 * 1024
 
 Spawn = Callable[..., IProcessTransport]
-"""Starts a program; the signature is that of ``spawn.spawn`` without the reactor."""
+"""Starts a program; the signature is that of ``kept.Keeping.spawn``."""
+
+
+class _Holding:
+    """What a process holds while its child lives."""
+
+    def __init__(self) -> None:
+        self.port_owner: str | None = None
+        self.environment: Mapping[str, str] = {}
+        self.socket: NotifyReady | None = None
+        self.line: _LogLineWatch | None = None
+        self.pid_file: tuple[str, int] | None = None
 
 
 class Launcher:
     """The ``spawn``, ``watch``, ``wrote``, ``gone`` and ``last_lines`` of a process's means.
 
-    *inherited* is the environment that all children get; *run* is a directory for sockets.
+    *inherited* is the environment that all children get, as is *umask*; *run* is a directory for sockets;
+    *incarnation* returns a number that no child ever had.
     """
 
     def __init__(
@@ -51,6 +66,8 @@ class Launcher:
         logs: Logs,
         inherited: Mapping[str, str],
         run: Path,
+        incarnation: Callable[[], int],
+        umask: int,
     ) -> None:
         self._reactor = reactor
         self._spawn = spawn
@@ -59,49 +76,99 @@ class Launcher:
         self._logs = logs
         self._inherited = inherited
         self._run = run
-        self._cookies = count(1)
-        self._holders: dict[Process, str] = {}
-        self._environments: dict[Process, Mapping[str, str]] = {}
-        self._sockets: dict[Process, NotifyReady] = {}
+        self._incarnation = incarnation
+        self._umask = umask
+        self._pid_files = PidFiles()
+        self._holdings: dict[Process, _Holding] = {}
+        self._begun: WeakKeyDictionary[Process, dict[Stream, int]] = WeakKeyDictionary()
 
     def spawn(self, process: Process, child: Child) -> None:
         """Start *child* for *process*. Raises PortInUse or ProcessStartFailed, with nothing left behind."""
+        holding = self._holdings[process] = _Holding()
         try:
-            self._take_port(process)
-            self._launch(process, child)
+            self._take_port(process, holding)
+            self._launch(process, child, holding)
         except BaseException:
             self._clean(process)
             raise
-        if process.spec.pid_file is not None and child.pid is not None:
-            _write_pid(process, child.pid)
 
-    def _take_port(self, process: Process) -> None:
+    def adopt(self, process: Process) -> None:
+        """Hold for a process what its child, started by an earlier daemon, has."""
+        holding = self._holdings[process] = _Holding()
+        if process.port is not None:
+            holding.port_owner = process.name
+            self._ports.claim(process.name, process.port)
+        try:
+            holding.environment = self._invocation(process, holding).env
+        except PMDaemonError:  # its directory or a file is gone; what it was started with is not known any more
+            holding.environment = {**self._inherited, **process.spec.environment}
+        self._logs.open(process)
+        self._begun[process] = {stream: self._logs.file(process, stream).end() for stream in STREAMS}
+        if not process.became_ready:
+            self._await_line(process, holding)
+
+    def _take_port(self, process: Process, holding: _Holding) -> None:
         request = process.spec.port_request
         if request is None:
             process.port = None
             return
-        holder = self._holders[process] = self._holder(process)
-        process.port = self._ports.assign(holder, request, process.instance, process.port)
+        owner = f"{process.name} (new)" if any(self._owners_named(process.name)) else process.name
+        process.port = self._ports.assign(owner, request, process.instance, process.port)
+        holding.port_owner = owner
 
-    def _holder(self, process: Process) -> str:
-        """Name the holder of a port; during a reload two processes have the same name for a while."""
-        return f"{process.name} (new)" if process.name in self._holders.values() else process.name
+    def _owners_named(self, name: str) -> Iterator[_Holding]:
+        """Yield who holds a port for a process of that name: during a reload there are two for a while."""
+        return (held for process, held in self._holdings.items() if process.name == name and held.port_owner)
 
-    def _launch(self, process: Process, child: Child) -> None:
-        call = invocation(process.spec, name=process.name, inherited=self._inherited, given=self._given(process))
-        self._environments[process] = call.env
+    def _launch(self, process: Process, child: Child, holding: _Holding) -> None:
+        process.incarnation = self._incarnation()
+        call = self._invocation(process, holding)
+        holding.environment = call.env
         try:
             self._logs.open(process)
         except OSError as why:
             raise cannot_start(process.name, f"its log cannot be opened: {why.strerror}: {why.filename}") from why
-        cookie = (COOKIE, f"{os.getpid()}.{next(self._cookies)}")
+        self._begun[process] = {stream: self._logs.file(process, stream).end() for stream in STREAMS}
+        self._await_line(process, holding)
         try:
-            self._spawn(child, call.argv, env=call.env, cwd=call.cwd, cookie=cookie)
+            self._spawn(
+                child,
+                call.argv,
+                env=call.env,
+                cwd=call.cwd,
+                cookie=(COOKIE, f"{self._run.parent}:{process.incarnation}"),
+                birth=self._birth(process),
+                failed=partial(self._failed, process, child),
+            )
         except SpawnError as why:
             self._logs.close(process)
             raise cannot_start(process.name, why.reason) from why
 
-    def _given(self, process: Process) -> dict[str, str]:
+    def _await_line(self, process: Process, holding: _Holding) -> None:
+        """Wait for the line that shows that a child is ready, from before it can write one."""
+        when = process.spec.ready_when
+        if isinstance(when, LogLine):
+            holding.line = _LogLineWatch(self._logs, process, when.log_line)
+            holding.line.start()
+
+    def _invocation(self, process: Process, holding: _Holding) -> Invocation:
+        given = self._given(process, holding)
+        return invocation(process.spec, name=process.name, inherited=self._inherited, given=given)
+
+    def _birth(self, process: Process) -> Birth:
+        """Return what a keeper has to know beside what is executed."""
+        out, err, both = self._logs.paths(process)
+        logs = {"1": {"path": out}, "2": {"path": err}}
+        return Birth(
+            id=str(process.id), inc=process.incarnation or 0, logs=logs, copy=both, rights={"umask": self._umask}
+        )
+
+    def _failed(self, process: Process, child: Child, reason: str) -> None:
+        """A keeper says that a child it was to start did not come to be."""
+        self.gone(process)
+        process.never_started(child, cannot_start(process.name, reason))
+
+    def _given(self, process: Process, holding: _Holding) -> dict[str, str]:
         """Return what the child is told by its environment."""
         given = {
             "PM2_INSTANCE_ID": str(process.instance),
@@ -113,20 +180,26 @@ class Launcher:
         if process.port is not None:
             given["PORT"] = str(process.port)
         if process.spec.ready_when == "notify":
-            path = str(self._run / f"notify-{process.id}-{next(self._cookies)}.sock")
-            socket = self._sockets[process] = NotifyReady(self._reactor, path, process.ready)
+            path = str(self._run / f"notify-{process.id}-{process.incarnation}.sock")
+            socket = NotifyReady(self._reactor, path, process.ready)
             socket.start()
+            holding.socket = socket
             given["NOTIFY_SOCKET"] = path
         return given
 
     def _clean(self, process: Process) -> None:
-        holder = self._holders.pop(process, None)
-        if holder is not None:
-            self._ports.release(holder)
-        self._environments.pop(process, None)
-        socket = self._sockets.pop(process, None)
-        if socket is not None:
-            socket.stop()
+        holding = self._holdings.pop(process)
+        if holding.port_owner is not None:
+            self._ports.release(holding.port_owner)
+            for heir in self._owners_named(process.name):  # a reload's newcomer is the only one now
+                self._ports.rename(str(heir.port_owner), process.name)
+                heir.port_owner = process.name
+        if holding.socket is not None:
+            holding.socket.stop()
+        if holding.line is not None:
+            holding.line.stop()
+        if holding.pid_file is not None:
+            self._pid_files.remove(*holding.pid_file)
 
     def wrote(self, process: Process, stream: Any, data: bytes) -> None:
         """Put output into the log."""
@@ -136,39 +209,48 @@ class Launcher:
         """The child has ended: give back what it held."""
         self._logs.close(process)
         self._clean(process)
-        if process.spec.pid_file is not None:
-            with suppress(OSError):
-                os.unlink(process.spec.pid_file)
 
     def last_lines(self, process: Process) -> list[str]:
-        """Return the last lines of both logs as they are now, stderr's after stdout's [P10]."""
+        """Return the last lines of the latest child's output, stderr's after stdout's [P10]."""
+        begun = self._begun.get(process, {})
+        files = {self._logs.file(process, stream).path: stream for stream in reversed(STREAMS)}
         lines: list[str] = []
-        for stream in STREAMS:
+        room = _LAST_BYTES
+        for stream in files.values():
             file = self._logs.file(process, stream)
             end = file.end()
-            start = max(file.tail_start(_LAST_LINES), end - _LAST_BYTES)
-            lines += file.read(start, end).decode("utf-8", "replace").splitlines()
+            start = max(begun.get(stream, end), file.tail_start(_LAST_LINES), end - room)
+            data = file.read(min(start, end), end)
+            room -= len(data)
+            lines = data.decode("utf-8", "replace").splitlines() + lines
         return lines[-_LAST_LINES:]
 
     # Watching
 
     def watch(self, process: Process) -> Watch:
-        """Watch a child that has just been started: whether it is ready, and whether it is well."""
+        """Watch a child whose program runs: whether it is ready, and whether it is well."""
+        self._write_pid(process)
         watching = _Watching()
         when = process.spec.ready_when
         check = process.spec.check
         if check is not None:
             watching.add(self._monitor(process, check))
+        if process.became_ready:
+            return watching
         if when == "exec":
             process.ready()
         elif when == "port" and process.port is not None:
             watching.add(PortReady(self._reactor, process.port, process.ready))
-        elif isinstance(when, LogLine):
-            watching.add(_LogLineWatch(self._logs, process, when.log_line))
         return watching
 
+    def _write_pid(self, process: Process) -> None:
+        holding, path, pid = self._holdings[process], _pid_path(process), process.pid
+        if path is not None and pid is not None:
+            holding.pid_file = path, pid
+            self._pid_files.add(path, pid)
+
     def _monitor(self, process: Process, check: HealthCheck) -> HealthMonitor:
-        environment = self._environments.get(process, {})
+        environment = self._holdings[process].environment
 
         def probe() -> "Deferred[ProbeResult]":
             return self._prober.probe(check, cwd=process.spec.cwd, env=environment)
@@ -178,7 +260,7 @@ class Launcher:
             if status == "healthy" and process.spec.ready_when == "health":
                 process.ready()
 
-        return HealthMonitor(self._reactor, check, probe, changed)
+        return HealthMonitor(self._reactor, check, probe, changed, process.health)
 
 
 class _Watching(Watch):
@@ -216,8 +298,6 @@ class _LogLineWatch:
         self._process.ready()
 
 
-def _write_pid(process: Process, pid: int) -> None:
-    path = Path(str(process.spec.pid_file))
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{pid}\n")
+def _pid_path(process: Process) -> str | None:
+    path = process.spec.pid_file
+    return path if path is None or process.name == process.app else numbered(path, process.instance)

@@ -70,7 +70,7 @@ class LogFollower:
         What the next child writes may be told of afterwards.
         """
         self._cancel()
-        while self._behind:
+        while self.behind:
             lines = self._read()
             if lines:
                 self._deliver(lines)
@@ -82,11 +82,12 @@ class LogFollower:
         self._cancel()
 
     @property
-    def _behind(self) -> bool:
+    def behind(self) -> bool:
+        """Whether it has been told of more than it has read."""
         return not self._stopped and self._splitter.position < self._end
 
     def _schedule(self) -> None:
-        if self._behind:
+        if self.behind:
             if self._turn is None:
                 self._turn = self._clock.callLater(0, self._take_turn)
         elif self._splitter.pending and self._rest_due is None:
@@ -104,7 +105,7 @@ class LogFollower:
 
     def _rest_is_due(self) -> None:
         self._rest_due = None
-        if not self._behind:
+        if not self.behind:
             self._send_rest(final=False)
 
     def _send_rest(self, final: bool) -> None:

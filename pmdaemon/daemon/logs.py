@@ -3,8 +3,7 @@
 What reads never sees the pipe: the writer tells which range of which file is new, and only that is read.
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,32 +13,52 @@ from twisted.internet.interfaces import IReactorTime
 
 from pmdaemon.core.events import Event, LogMessage
 from pmdaemon.core.lines import Line, Stream, level_of, text_of
-from pmdaemon.core.selection import Identity
+from pmdaemon.core.paths import numbered
+from pmdaemon.core.selection import Identity, Selection
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.journal import Journal
 from pmdaemon.daemon.logfile import LogFile
 from pmdaemon.daemon.logfollower import LogFollower
-from pmdaemon.daemon.logwriter import LogWriter
+from pmdaemon.daemon.openlogs import OpenLogs
+from pmdaemon.keeper.layout import remove_log
 
-__all__ = ["STREAMS", "Logs", "Source", "message"]
+__all__ = ["STREAMS", "Logs", "Source", "Teller", "message"]
+
+_MAX_FILL = 64 * 1024 * 1024
+"""Bytes before a log's end within which lines are published that nobody has followed."""
+
+_ANYWHERE = 1 << 62
 
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 
 LineWatcher = Callable[[list[Line]], None]
 
 
-class Source(Identity, Protocol):
-    """Whose output it is."""
+class Teller(Identity, Protocol):
+    """Who a line is of."""
 
     @property
     def instance(self) -> int: ...
+
+
+class Source(Teller, Protocol):
+    """Whose output it is, and where it is to go."""
+
     @property
     def spec(self) -> AppSpec: ...
+    @property
+    def created_at(self) -> float: ...
 
 
 class _Log:
-    """One stream of one process: where it goes and who reads it back."""
+    """One stream of one process: where it goes and who reads it back. What is before ``born`` is not its own.
+
+    Every line written after id ``whole_since`` was given out is published, or will be; None where nothing is known.
+    ``followed_from`` is where ``follower`` began, ``fillers`` publish ranges before that, each with its end; what the
+    follower reads is ``published``, or is for the watchers alone. Once nobody wants the lines, they are published up to
+    ``leave_at``: a client that has just gone may have been told what came after them, and would never ask for them.
+    """
 
     def __init__(self, who: Source, stream: Stream, path: str, copy: str | None) -> None:
         self.who = who
@@ -47,26 +66,43 @@ class _Log:
         self.path = path
         self.copy = copy
         self.file = LogFile(path)
-        self.follower: LogFollower | None = None
+        self.born: int | None = None
+        self.end = 0
         self.watchers: list[LineWatcher] = []
+        self.follower: LogFollower | None = None
+        self.followed_from = 0
+        self.fillers: list[tuple[LogFollower, int]] = []
+        self.published = False
+        self.whole_since: int | None = None
+        self.leave_at: int | None = None
 
 
 class Logs:
-    """The logs under *directory* and wherever apps put theirs."""
+    """The logs under *directory* and wherever apps put theirs.
+
+    ``wants`` tells whether anybody wants the lines of a stream of a process; nothing is read for nobody. With *writes*
+    false somebody else writes the files, and ``grown`` tells how far they go.
+    """
 
     def __init__(
-        self, clock: IReactorTime, bus: EventBus, journal: Journal, directory: Path, now: Callable[[], float]
+        self,
+        clock: IReactorTime,
+        bus: EventBus,
+        journal: Journal,
+        directory: Path,
+        now: Callable[[], float],
+        *,
+        writes: bool = True,
     ) -> None:
         self._clock = clock
         self._bus = bus
         self._journal = journal
         self._directory = directory
-        self._now = now
+        self._since = now()
         self._logs: dict[int, dict[Stream, _Log]] = {}
-        self._writers: dict[str, LogWriter] = {}
-        self._users: dict[str, int] = {}
+        self._open = OpenLogs(now, self._told, writes=writes)
         self._by_path: dict[str, list[_Log]] = {}
-        self._wants: Callable[[Identity, str], bool] = lambda who, stream: False
+        self.wants: Callable[[Identity, str], bool] = lambda who, stream: False
 
     def paths(self, who: Source) -> tuple[str, str, str | None]:
         """Return where stdout, stderr and, if asked for, both of them go."""
@@ -79,64 +115,69 @@ class Logs:
 
     def _own(self, who: Source, path: str) -> str:
         """Give each of several instances a file of its own: a line's process is known by its file."""
-        if who.name == who.app:
-            return path
-        root, suffix = os.path.splitext(path)
-        return f"{root}-{who.instance}{suffix}"
+        return path if who.name == who.app else numbered(path, who.instance)
+
+    def _get(self, who: Source) -> dict[Stream, _Log]:
+        known = self._logs.get(who.id)
+        return self._begin(who) if known is None else known
+
+    def _begin(self, who: Source) -> dict[Stream, _Log]:
+        out, err, both = self.paths(who)
+        logs = {stream: _Log(who, stream, path, both) for stream, path in zip(STREAMS, (out, err), strict=True)}
+        self._logs[who.id] = logs
+        for log in _readable(logs):
+            self._by_path.setdefault(log.path, []).append(log)
+            if who.created_at >= self._since:
+                log.born = log.file.end()
+                log.file.close()
+        return logs
 
     # Writing
 
     def open(self, who: Source) -> None:
         """Open the logs of a process that is about to start. Raises OSError where a file cannot be opened."""
         logs = self._get(who)
-        opened: list[str] = []
-        try:
-            for path in _targets(logs):
-                self._writer(path)
-                opened.append(path)
-        except OSError:
-            self._release(opened)
-            raise
-        self.refresh(who)
-
-    def _get(self, who: Source) -> dict[Stream, _Log]:
-        out, err, both = self.paths(who)
-        known = self._logs.get(who.id)
-        if known is None or (known["stdout"].path, known["stderr"].path, known["stdout"].copy) != (out, err, both):
-            if known is not None:
-                self._drop(known)
-            known = {stream: _Log(who, stream, path, both) for stream, path in zip(STREAMS, (out, err), strict=True)}
-            self._logs[who.id] = known
-            for log in list(known.values())[: 1 if out == err else 2]:
-                self._by_path.setdefault(log.path, []).append(log)
-        for log in known.values():
-            log.who = who
-        return known
-
-    def _drop(self, logs: dict[Stream, _Log]) -> None:
-        """Follow files no longer that are a process's no more; ids that were given to their lines mean nothing now."""
+        if self.paths(who) != (logs["stdout"].path, logs["stderr"].path, logs["stdout"].copy):
+            self._drop(logs)
+            logs = self._begin(who)
+        for path in self._open.open(_targets(logs)):
+            for log in self._by_path.get(path, ()):
+                log.file.close()  # the path may name another file by now
+                self._check_marks(log, log.file.end())
+                if log.follower is None:
+                    log.file.close()
         for log in logs.values():
-            self._stop(log)
-            log.file.close()
-            self._journal.forget_marks(log.who.id, log.stream)
-            readers = self._by_path.get(log.path, [])
-            if log in readers:
-                readers.remove(log)
-            if not readers:
-                self._by_path.pop(log.path, None)
+            log.who = who
+        self._follow_wanted(logs)
 
-    def _writer(self, path: str) -> None:
-        if path not in self._writers:
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._writers[path] = LogWriter(path, now=self._now, told=self._told)
-        self._users[path] = self._users.get(path, 0) + 1
+    def _check_marks(self, log: _Log, end: int) -> None:
+        """Forget all that was told of a log's bytes where these are gone: it has only *end* of them, all new ones."""
+        log.end = end
+        if self._journal.told(log.who.id, log.stream, end):
+            self._journal.lose_marks(log.who.id, log.stream, _ANYWHERE)
 
     def write(self, who: Source, stream: Stream, data: bytes) -> None:
         """Append *data* as it came."""
         log = self._logs[who.id][stream]
-        for path in (log.path, log.copy):
-            if path is not None and path in self._writers:
-                self._writers[path].append(data)
+        for path in dict.fromkeys((log.path, log.copy)):
+            if path is not None:
+                self._open.write(path, data)
+
+    def grown(self, path: str, end: int) -> None:
+        """Take it that the log at *path* goes to *end* now, at least: who writes it may tell so late."""
+        for log in self._by_path.get(path, ()):
+            if end > log.end:
+                log.end = end
+                if log.follower is not None:
+                    log.follower.told(end)
+
+    def _told(self, path: str, start: int, end: int) -> None:
+        for log in self._by_path.get(path, ()):
+            if start < log.end:  # somebody has emptied the file
+                self._check_marks(log, start)
+            log.end = end
+            if log.follower is not None:
+                log.follower.told(end)
 
     def close(self, who: Source) -> None:
         """The process's child has ended: tell an unfinished last line, and close files nobody writes to any more."""
@@ -146,25 +187,28 @@ class Logs:
         for log in logs.values():
             if log.follower is not None:
                 log.follower.finish()
-        self._release(_targets(logs))
-
-    def _release(self, paths: list[str]) -> None:
-        for path in paths:
-            self._users[path] -= 1
-            if not self._users[path]:
-                del self._users[path]
-                self._writers.pop(path).close()
+        self._open.close(_targets(logs))
 
     def forget(self, who: Source, *, purge: bool) -> None:
         """Follow the logs of a deleted process no longer; *purge* removes the files [R7]."""
         logs = self._get(who)
-        del self._logs[who.id]
         self._drop(logs)
+        del self._logs[who.id]
         if purge:
             for path in _targets(logs):
-                for file in (path, path + ".idx"):
-                    with suppress(OSError):
-                        os.unlink(file)
+                with suppress(OSError):
+                    remove_log(path)
+
+    def _drop(self, logs: dict[Stream, _Log]) -> None:
+        """Follow files no longer that are a process's no more; ids that were given to their lines mean nothing now."""
+        for log in logs.values():
+            self._stop(log)
+            log.file.close()
+            self._journal.forget_marks(log.who.id, log.stream)
+        for log in _readable(logs):
+            self._by_path[log.path].remove(log)
+            if not self._by_path[log.path]:
+                del self._by_path[log.path]
 
     # Reading back
 
@@ -172,70 +216,139 @@ class Logs:
         """Return the file that holds a process's *stream*, for reading."""
         return self._get(who)[stream].file
 
-    def wanted(self, wants: Callable[[Identity, str], bool]) -> None:
-        """Set who is listened to from now on: *wants* tells whether anybody wants a stream of a process."""
-        self._wants = wants
-        for logs in list(self._logs.values()):
-            self.refresh(logs["stdout"].who)
-
-    def refresh(self, who: Source) -> None:
-        """Follow those logs of a process that somebody wants, from their last line's start, and no others."""
-        for log in self._get(who).values():
-            read = log in self._by_path[log.path]
-            wanted = read and (bool(log.watchers) or self._wants(who, log.stream))
-            if wanted and log.follower is None:
-                self.follow(who, log.stream, log.file.line_start(log.file.end()))
-            elif not wanted:
-                self._stop(log)
-
     def position(self, who: Source, stream: Stream) -> int | None:
         """Return up to which offset a log was read and its whole lines published; None while nobody follows it."""
         follower = self._get(who)[stream].follower
         return None if follower is None else follower.position
 
-    def follow(self, who: Source, stream: Stream, start: int) -> None:
-        """Publish the lines of a log from offset *start* on, unless it is followed already."""
-        log = self._get(who)[stream]
-        if log.follower is None:
-            log.follower = LogFollower(
-                self._clock, log.file, partial(self._deliver, log), start, log.file.line_start(start)
-            )
-            end = log.file.end()
-            if end > start:
-                log.follower.told(end)
+    def follow(self, selection: Selection, streams: Collection[str]) -> None:
+        """Have the lines that are written from now on published of some streams of some processes.
+
+        ``wants`` says the same by now; what it no longer says is let go of when next it is written to.
+        """
+        for logs in self._logs.values():
+            idle = [log for log in _readable(logs) if log.stream in streams and not log.published]
+            if idle and idle[0].who in selection:
+                for log in idle:
+                    self._follow(log)
+
+    def _follow_wanted(self, logs: dict[Stream, _Log]) -> None:
+        for log in _readable(logs):
+            if log.follower is None and (log.watchers or self.wants(log.who, log.stream)):
+                self._follow(log)
+
+    def _follow(self, log: _Log) -> None:
+        """Follow a log from its end, or from the start of an unfinished line, less what was told of that.
+
+        Where its watchers have it followed already, it is followed anew from there.
+        """
+        end = log.file.end()
+        known = end if log.follower is None else log.follower.position
+        line = start = log.file.line_start(known)
+        if line < known:
+            start = max([line, *(upto for _, upto in self._journal.told(log.who.id, log.stream, line))])
+        if log.follower is not None:
+            log.follower.stop()
+        log.follower = LogFollower(self._clock, log.file, partial(self._deliver, log), start, line)
+        log.followed_from = start
+        log.published = self.wants(log.who, log.stream)
+        log.leave_at = None if log.published else start
+        log.whole_since = self._bus.last + 1 if log.published else None
+        if start < end:
+            log.follower.told(end)
+
+    def fill(self, who: Source, stream: Stream, since: int) -> tuple[list[LogFollower], bool]:
+        """Have those lines published that were written after id *since* was given out, and that nobody was told [S7].
+
+        They take fresh ids, and so do all that are written from now on. Returns who publishes them, each until it is
+        not ``behind`` any more, and whether that is all; False where there are more lines than can be.
+        """
+        log, whole = self._get(who)[stream], True
+        if log in self._by_path[log.path]:
+            if not log.published:
+                self._follow(log)
+            log.fillers = [(filler, end) for filler, end in log.fillers if filler.behind]
+            if log.whole_since is None or since < log.whole_since:
+                log.whole_since = since
+                whole = self._fill_up(log, since)
+        return [filler for filler, _ in log.fillers], whole
+
+    def _fill_up(self, log: _Log, since: int) -> bool:
+        self._journal.lose_marks(log.who.id, log.stream, log.file.base)
+        floor = log.file.line_start(max(0, log.followed_from - _MAX_FILL))
+        untold = self._untold(log, since)
+        for start, end in untold:
+            if end > floor:
+                self._fill(log, max(start, floor), end)
+        return not untold or untold[0][0] >= floor
+
+    def _fill(self, log: _Log, start: int, end: int) -> None:
+        line = log.file.line_start(start)
+        filler = LogFollower(self._clock, log.file, partial(self._publish, log), start, line)
+        filler.told(end)
+        log.fillers.append((filler, end))
+
+    def _untold(self, log: _Log, since: int) -> list[tuple[int, int]]:
+        """Return the ranges of a log from the time of *since* on that were not published and are not followed."""
+        at = self._bus.time_of(since)
+        start = log.file.base if at is None else log.file.line_start(log.file.offset_at(at))
+        start = max(start, log.file.offset_at(log.who.created_at) if log.born is None else log.born)
+        told = self._journal.told(log.who.id, log.stream, start)
+        if since < self._journal.marks_pruned and told:
+            start = told[0][0]  # what was published before this is not known any more
+        ahead = [(filler.position, end) for filler, end in log.fillers]
+        untold = []
+        for begin, end in sorted([*told, *ahead, (log.followed_from, log.followed_from)]):
+            if begin > log.followed_from:
+                break
+            if start < begin:
+                untold.append((start, begin))
+            start = max(start, end)
+        return untold
 
     def watch(self, who: Source, watcher: LineWatcher) -> None:
         """Show *watcher* all new lines of both streams until ``unwatch``."""
-        for log in self._get(who).values():
+        logs = self._get(who)
+        for log in logs.values():
             log.watchers.append(watcher)
-        self.refresh(who)
+        self._follow_wanted(logs)
 
     def unwatch(self, who: Source, watcher: LineWatcher) -> None:
         """Show *watcher* nothing more."""
         for log in self._get(who).values():
             if watcher in log.watchers:
                 log.watchers.remove(watcher)
-        self.refresh(who)
-
-    def _told(self, path: str, start: int, end: int) -> None:
-        for log in self._by_path.get(path, ()):
-            if log.follower is not None:
-                log.follower.told(end)
 
     def _deliver(self, log: _Log, lines: list[Line]) -> None:
         for watcher in list(log.watchers):
             watcher(lines)
-        if self._wants(log.who, log.stream):
-            events: list[Event] = [message(log.who, log.stream, line) for line in lines]
-            first, last = lines[0], lines[-1]
-            self._bus.publish_lines(
-                events, log.who, stream=log.stream, start=first.start, end=last.end, line=first.offset
-            )
+        if self.wants(log.who, log.stream):
+            log.leave_at = None
+        elif log.leave_at is None:
+            log.leave_at = log.end
+        if log.leave_at is None or lines[0].start < log.leave_at:
+            self._publish(log, lines)
+        if log.leave_at is not None and lines[-1].end >= log.leave_at:
+            self._let_go(log)
 
-    def _stop(self, log: _Log) -> None:
-        if log.follower is not None:
+    def _publish(self, log: _Log, lines: list[Line]) -> None:
+        events: list[Event] = [message(log.who, log.stream, line) for line in lines]
+        first, last = lines[0], lines[-1]
+        self._bus.publish_lines(events, log.who, stream=log.stream, start=first.start, end=last.end, line=first.offset)
+
+    def _let_go(self, log: _Log) -> None:
+        """Follow a log no longer for anybody but its watchers."""
+        log.published, log.whole_since = False, None
+        if not log.watchers and log.follower is not None:
             log.follower.stop()
             log.follower = None
+
+    def _stop(self, log: _Log) -> None:
+        for filler, _ in log.fillers:
+            filler.stop()
+        log.fillers = []
+        log.watchers = []
+        self._let_go(log)
 
     def shut(self) -> None:
         """Stop reading and close everything."""
@@ -243,10 +356,13 @@ class Logs:
             for log in logs.values():
                 self._stop(log)
                 log.file.close()
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
-        self._users.clear()
+        self._open.shut()
+
+
+def _readable(logs: dict[Stream, _Log]) -> list[_Log]:
+    """Return the logs that are read back: stdout's alone where both streams go to one file."""
+    out, err = logs["stdout"], logs["stderr"]
+    return [out] if out.path == err.path else [out, err]
 
 
 def _targets(logs: dict[Stream, _Log]) -> list[str]:
@@ -255,7 +371,7 @@ def _targets(logs: dict[Stream, _Log]) -> list[str]:
     return list(dict.fromkeys(path for path in paths if path is not None))
 
 
-def message(who: Source, stream: Stream, line: Line) -> LogMessage:
+def message(who: Teller, stream: Stream, line: Line) -> LogMessage:
     """Word one line."""
     text = text_of(line)
     return LogMessage(

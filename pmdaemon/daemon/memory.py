@@ -26,7 +26,7 @@ class MemoryLimits:
 
     def changed(self, process: Process) -> None:
         """Take note that a process was started or has ended."""
-        if process.pid is not None and process.spec.memory_limit is not None:
+        if process.running and process.spec.memory_limit is not None:
             self._watched.add(process)
         else:
             self._watched.discard(process)

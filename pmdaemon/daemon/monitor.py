@@ -1,10 +1,9 @@
 """When a running process is probed, and which results count [P8]; whoever owns it is told of changes only."""
 
 from collections.abc import Callable
-from typing import Any
 
-from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,29 +21,30 @@ class HealthMonitor:
 
     From the start of a probe to the next one's are ``check.timing.interval`` seconds, at most 1 s until the first
     success; more where a probe takes longer. Failures before the first success and those of probes that began within
-    ``start_period`` do not count. ``on_change`` gets the previous status, the new one, the result and the failures in
-    a row; ``clock`` is an IReactorTime.
+    ``start_period`` do not count. It goes on from a *status* of healthy; no other one lasts. ``on_change`` gets the
+    previous status, the new one, the result and the failures in a row.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        clock: Any,
+        clock: IReactorTime,
         check: HealthCheck,
         probe: "Callable[[], Deferred[ProbeResult]]",
         on_change: Callable[[str, str, ProbeResult, int], None],
+        status: str = "unknown",
     ) -> None:
         self._clock = clock
         self._check = check
         self._timing = check.timing
         self._probe = probe
         self._on_change = on_change
-        self._tracker = HealthTracker(check.retries)
-        self._was_healthy = False
+        self._tracker = HealthTracker(check.retries, "healthy" if status == "healthy" else "unknown")
+        self._was_healthy = status == "healthy"
         self._stopped = False
         self._started = 0.0
-        self._timer: DelayedCall | None = None
+        self._timer: IDelayedCall | None = None
         self._probing: Deferred[None] | None = None
 
     @property

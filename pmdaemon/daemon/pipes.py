@@ -45,7 +45,7 @@ class OutputPipe:
         """The descriptor the reactor watches; -1 when closed."""
         return -1 if self._file.closed else self._file.fileno()
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Any:  # an exception or None, which is what reactors take; the interface says a Failure
         """Read once; the reactor calls again while there is more, and `connectionLost` at the end."""
         return CONNECTION_DONE if self._read() is None else None
 

@@ -4,10 +4,9 @@ The decisions are ``core.lifecycle`` and ``core.restart``; who may order what an
 """
 
 from collections.abc import Callable
-from signal import Signals
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -15,34 +14,25 @@ from pmdaemon.core.health import DETAILS
 from pmdaemon.core.lifecycle import RESTING, STATUS, Action, Input, State, step
 from pmdaemon.core.restart import End, RestartPolicy
 from pmdaemon.core.spec import AppSpec
-from pmdaemon.daemon.child import Child
+from pmdaemon.daemon.child import Child, signal_name
 from pmdaemon.daemon.means import Means, Watch
 from pmdaemon.daemon.voice import Voice
+from pmdaemon.daemon.waiters import Waiters
 from pmdaemon.errors import PMDaemonError, PortInUse
 
 __all__ = ["Process"]
 
-
 _SETTLED = frozenset({State.ONLINE, State.BACKOFF, *RESTING})
-
-
-class _Waiter:
-    """Somebody who waits for one of *states*; may be cancelled at any time."""
-
-    def __init__(self, states: frozenset[State]) -> None:
-        self.states = states
-        self.done: Deferred[State] = Deferred(lambda _: None)
-
-    def fire(self, state: State) -> None:
-        if not self.done.called:
-            self.done.callback(state)
 
 
 class Process:
     """A process of an app; serves as the Identity of its events.
 
+    ``spec`` is what the living child was started with; where none lives, what the next one will be started with.
     ``started_at`` and ``created_at`` are unix seconds; ``wanted`` tells whether it is to run after a daemon restart.
-    A *muted* one tells nothing: a reload's newcomer until it takes over its predecessor's voice [R6].
+    ``incarnation`` numbers the latest child, ``became_ready`` tells whether it has come online; ``ended`` is how the
+    child ended that nobody had asked to end, since the last order; ``failure`` is why there was none to end. A *muted*
+    one tells nothing: a reload's newcomer until it takes over its predecessor's voice [R6].
     """
 
     _log = Logger()
@@ -59,13 +49,14 @@ class Process:
         muted: bool = False,
     ) -> None:
         self._means = means
-        self.spec = spec
+        self.spec = self._next_spec = spec
         self.id = id
         self.name = name
         self.instance = instance
         self.created_at = created_at
         self.restarts = 0
         self.wanted = False
+        self.incarnation: int | None = None
         self.state = State.STOPPED
         self.health = "unknown"
         self.port: int | None = None
@@ -73,16 +64,19 @@ class Process:
         self.exit_code: int | None = None
         self.exit_signal: str | None = None
         self.failure: PMDaemonError | None = None
+        self.ended: End | None = None
         self.policy = RestartPolicy()
         self.voice = Voice(None if muted else means.bus)
         self._timer: IDelayedCall | None = None
         self._watch = Watch()
-        self._waiters: list[_Waiter] = []
+        self._waiters = Waiters(means.clock)
         self._stop_reason = "command"
         self._failed: str | None = None
-        self._became_ready = False
+        self.became_ready = False
+        self._ready_early = False
         self._delay = 0.0
         self._replaces: dict[str, Any] | None = None
+        self._unasked = False
         self._previous_pid: int | None = None
 
     @property
@@ -115,7 +109,28 @@ class Process:
         """Seconds since this start, 0 where nothing runs."""
         return max(0.0, self._means.now() - self.started_at) if self.started_at is not None else 0.0
 
+    @property
+    def running(self) -> bool:
+        """True while a child lives that is not being ended, or is about to be started."""
+        return self.state in (State.STARTING, State.ONLINE)
+
+    def resume(self, child: Child, *, ready: bool, health: str) -> None:
+        """Go on with a child that an earlier daemon started; its transport says next that it runs, or how it ended."""
+        self.child = child
+        self.health = health
+        self.became_ready = ready
+        self.state = State.ONLINE if ready else State.STARTING
+        self.voice.resume(self)
+        if not ready:
+            self._arm_ready()
+
     # Orders
+
+    def adopt(self, spec: AppSpec, *, now: bool = False) -> None:
+        """Take *spec* up with the next child; *now* where none lives, or where it is all the same to that one."""
+        self._next_spec = spec
+        if now or self.child is None:
+            self.spec = spec
 
     def start(self) -> None:
         """Start it unless it runs; failures so far are forgotten."""
@@ -136,15 +151,16 @@ class Process:
         self._order(Input.RESTART, {"reason": reason, "attempt": 0, "delay": 0})
 
     def _order(self, order: Input, replaces: dict[str, Any] | None) -> None:
-        self.failure = None
+        self.failure = self.ended = None
         self._replaces = replaces
+        self._unasked = False
         if self.state in RESTING:
             self._previous_pid = None
         self._feed(order)
 
     def fail(self, reason: str) -> None:
         """End a child that does badly (``unhealthy``, ``memory_limit``); the restart policy judges what follows."""
-        if self.state in (State.STARTING, State.ONLINE):
+        if self.running:
             self._failed = reason
             self._feed(Input.FAIL)
 
@@ -153,11 +169,7 @@ class Process:
 
         Without *states*: online, at rest, or waiting for its next attempt. May be cancelled.
         """
-        waiter = _Waiter(frozenset(states) or _SETTLED)
-        if self.state in waiter.states:
-            return succeed(self.state)
-        self._waiters.append(waiter)
-        return waiter.done
+        return self._waiters.wait(self.state, states or _SETTLED)
 
     def signal(self, number: int) -> None:
         """Send a signal that is not meant to end it to the child."""
@@ -170,7 +182,10 @@ class Process:
         """The child is ready: as soon as exec has succeeded, or what ``readiness`` asks for came true [P8]."""
         if self.state is not State.STARTING or self.child is None:
             return
-        self._became_ready = True
+        if self.pid is None:  # it said so itself, before anybody said that it runs
+            self._ready_early = True
+            return
+        self.became_ready = True
         self._feed(Input.READY)
         details = {"pid": self.pid, "port": self.port}
         if self._replaces is None:
@@ -194,20 +209,43 @@ class Process:
         if check.restart:
             self.fail("unhealthy")
 
+    def child_started(self, child: Child) -> None:
+        """Watch a child whose program runs."""
+        if self._previous_pid is not None and not child.adopted:
+            self.restarts += 1
+        self._means.changed(self)
+        if child.adopted:
+            self.tell("adopted", {"pid": self.pid, "port": self.port, "uptime": round(self.uptime * 1000)})
+        if self.running:
+            self._watch = self._means.watch(self)
+        if self._ready_early:
+            self.ready()
+
+    def never_started(self, child: Child, error: PMDaemonError) -> None:
+        """Take it that a child that was ordered did not come to be, and that nothing of it is left."""
+        self.child = None
+        self.spec = self._next_spec
+        if self.state in (State.STOPPING, State.REPLACING):
+            self._ended(0.0)
+        else:
+            self._spawn_failed(error)
+
     def child_wrote(self, child: Child, stream: str, data: bytes) -> None:
         """Take output as it came."""
         self._means.wrote(self, stream, data)
 
     def child_ended(self, child: Child, exit_code: int | None, exit_signal: int | None) -> None:
         """Take the end of the child and its tree, and have it judged where nobody asked for it."""
-        uptime = max(0.0, self._means.now() - child.started_at)
+        ended_at = self._means.now() if child.ended_at is None else child.ended_at
+        uptime = max(0.0, ended_at - child.started_at)
         self._previous_pid = child.pid
         self.exit_code = exit_code
-        self.exit_signal = None if exit_signal is None else _signal_name(exit_signal)
+        self.exit_signal = None if exit_signal is None else signal_name(exit_signal)
         self._watch.stop()
         self._means.gone(self)
         self.child = None
         self._health_is("unknown", self.health)
+        self.spec = self._next_spec
         self._ended(uptime)
 
     def _ended(self, uptime: float) -> None:
@@ -223,30 +261,38 @@ class Process:
                 exit_code=self.exit_code,
                 exit_signal=self.exit_signal,
                 uptime=uptime,
-                ready=self._became_ready,
+                ready=self.became_ready,
                 failed=failed if self.state is State.FAILING else None,
             )
         )
 
     def _judge(self, end: End) -> None:
         verdict = self.policy.judge(end, self.spec, self._means.clock.seconds(), self._means.random())
+        self.ended = end
+        self._unasked = True
         self._delay = verdict.delay
         delay = round(verdict.delay * 1000)
         self._replaces = {"reason": verdict.reason, "attempt": self.policy.attempt, "delay": delay}
-        crashed = end.failed is None and end.exit_code != 0 and verdict.input is not Input.DONE
         if verdict.input is Input.DONE:
             self.wanted = False
-        lines = self._means.last_lines(self) if crashed else []
-        self._feed(verdict.input)
-        if crashed:
-            uptime = round(end.uptime * 1000)
-            self.tell(
-                "crashed", {**self._exit(), "uptime": uptime, "attempt": self.policy.attempt, "last_lines": lines}
-            )
-        if verdict.input is Input.DONE:
+            self._feed(Input.DONE)
             self.tell("stopped", {**self._exit(), "reason": "exit"})
-        if verdict.input is Input.GIVE_UP and self.spec.autorestart:
+        elif end.failed is None and end.exit_code != 0:
+            crash = self._crash(end)
+            self._feed(verdict.input)
+            self.tell("crashed", crash)
+        else:
+            self._feed(verdict.input)
+        if self.state is State.ERRORED and (self.spec.autorestart or end.failed is not None):
             self._give_up(verdict.reason)
+
+    def _crash(self, end: End) -> dict[str, Any]:
+        return {
+            **self._exit(),
+            "uptime": round(end.uptime * 1000),
+            "attempt": self.policy.attempt,
+            "last_lines": self._means.last_lines(self),
+        }
 
     def _give_up(self, reason: str) -> None:
         self.tell("gave_up", {"reason": reason, "attempts": self.policy.attempt})
@@ -260,24 +306,19 @@ class Process:
         cell = step(self.state, what)
         if cell is None:
             return
+        moved = cell.state is not self.state
         self.state = cell.state
-        self.voice.status(self)
+        if moved:
+            self.voice.status(self)
         self._means.changed(self)
         for action in cell.actions:
             self._ACTIONS[action](self)
-        self._notice()
-
-    def _notice(self) -> None:
-        """Have those who waited for this state told, after the events that belong to it [P11]."""
-        reached = [waiter for waiter in self._waiters if self.state in waiter.states]
-        self._waiters = [waiter for waiter in self._waiters if waiter not in reached]
-        for waiter in reached:
-            self._means.clock.callLater(0, waiter.fire, self.state)
+        self._waiters.reached(self.state)
 
     def take_over(self, old: "Process") -> None:
         """Become the process that *old* was: its number, its history and its voice [R6]. *old* says nothing more."""
         self.restarts = old.restarts + 1
-        self.wanted = old.wanted
+        self.wanted = old.wanted and self.state is not State.STOPPED
         health = self.health
         self.voice, old.voice = old.voice, self.voice
         self._health_is(health, old.health)
@@ -298,26 +339,21 @@ class Process:
 
     def _spawn(self) -> None:
         self.exit_code = self.exit_signal = None
-        self._became_ready = False
-        child = Child(self, self._means.now())
+        self.became_ready = self._ready_early = False
+        child = self.child = Child(self, self._means.now())
         try:
             self._means.spawn(self, child)
         except PMDaemonError as error:
+            self.child = None
             self._spawn_failed(error)
-            return
-        self.child = child
-        if self._replaces is not None and self._previous_pid is not None:
-            self.restarts += 1
-            self._means.changed(self)
-        self._watch = self._means.watch(self)
 
     def _spawn_failed(self, error: PMDaemonError) -> None:
-        """A start that never came to a child. A port that is taken may become free; nothing else mends itself."""
+        """A start that never came to a child: told at once to who ordered it, tried again where nobody did."""
         self.failure = error
-        again = isinstance(error, PortInUse) and self._replaces is not None and self._replaces["reason"] != "command"
         self._log.error("{message}", message=error.message)
-        if again:
-            self._judge(End(exit_code=None, ready=False, failed="port_in_use"))
+        if self._unasked:
+            reason = "port_in_use" if isinstance(error, PortInUse) else "not_started"
+            self._judge(End(exit_code=None, ready=False, started=False, failed=reason))
         else:
             self._feed(Input.GIVE_UP)
             self._give_up(error.message)
@@ -332,7 +368,6 @@ class Process:
             self.child.signal("KILL")
 
     def _arm(self, seconds: float, due: Input) -> None:
-        self._disarm()
         self._timer = self._means.clock.callLater(seconds, self._fire, due)
 
     def _fire(self, due: Input) -> None:
@@ -364,10 +399,3 @@ class Process:
         Action.ARM_RETRY: _arm_retry,
         Action.DISARM: _disarm,
     }
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"SIG{number}"

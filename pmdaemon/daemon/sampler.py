@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import psutil
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -70,8 +70,11 @@ class Sampler:
         self._last: Sample | None = None
         self._sampled: dict[int, int] = {}
         self._watchers: list[Watcher] = []
-        self._loop: LoopingCall | None = None
         self._period = 0
+        self._origin = 0.0
+        self._start: IDelayedCall | None = None
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = clock
 
     def sample(self) -> Sample:
         """Return a sample of the children there are now that is at most ``FRESH`` old."""
@@ -111,14 +114,27 @@ class Sampler:
         period = max(_FASTEST, math.gcd(*intervals)) if intervals else 0
         if period == self._period:
             return
+        if not self._period:
+            self._origin = self._clock.seconds()
         self._period = period
-        if self._loop is not None:
-            self._loop.stop()
-            self._loop = None
+        self._stop()
         if period:
-            self._loop = LoopingCall(self._tick)
-            self._loop.clock = self._clock
-            self._loop.start(period / 1000, now=False)
+            self._start = self._clock.callLater(self._until_next(), self._loop.start, period / 1000)
+
+    def _until_next(self) -> float:
+        """Return the seconds to the next tick.
+
+        Ticks are counted from when the first watcher came, whatever the period was since: watchers that come and go
+        never put off the others.
+        """
+        period = self._period / 1000
+        return period - (self._clock.seconds() - self._origin) % period
+
+    def _stop(self) -> None:
+        if self._start is not None and self._start.active():
+            self._start.cancel()
+        if self._loop.running:
+            self._loop.stop()
 
     def _tick(self) -> None:
         slack = self._period / 2000
@@ -127,8 +143,12 @@ class Sampler:
             return
         try:
             sample = self.sample()
-            for watcher in due:
-                watcher.due = max(watcher.due, sample.at - slack) + watcher.interval / 1000
-                watcher.deliver(sample)
         except Exception:  # an exception would stop the loop for good
             self._log.failure("cannot take a sample")
+            return
+        for watcher in due:
+            watcher.due = max(watcher.due, sample.at - slack) + watcher.interval / 1000
+            try:
+                watcher.deliver(sample)
+            except Exception:  # as above, and the other watchers are to have theirs
+                self._log.failure("cannot deliver a sample")

@@ -40,12 +40,12 @@ class ScriptRun(ProcessProtocol):
 
     @classmethod
     def start(
-        cls, reactor: Any, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float
+        cls, reactor: Any, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float, umask: int = -1
     ) -> "ScriptRun":
-        """Start it; no shell is involved. Raises SpawnError."""
+        """Start it, with ``umask`` unless that is -1; no shell is involved. Raises SpawnError."""
         run = cls(reactor, timeout)
         cookie = ("PMDAEMON_PROBE", f"{os.getpid()}.{reactor.seconds()}.{next(_numbers)}")
-        spawn(reactor, run, argv, env=env, cwd=cwd, cookie=cookie)
+        spawn(reactor, run, argv, env=env, cwd=cwd, cookie=cookie, umask=umask)
         return run
 
     @property

@@ -36,16 +36,18 @@ def spawn(
     env: Mapping[str, str],
     cwd: str | None,
     cookie: tuple[str, str],
+    umask: int = -1,
 ) -> "SpawnedProcess":
     """Start a program; ``cookie`` is a variable, its value unique, by which the tree is known among all processes.
 
-    The environment is ``env`` and the cookie, nothing else. Returns when exec has succeeded; raises SpawnError.
+    The environment is ``env`` and the cookie, nothing else; ``umask`` is the program's, -1 for ours. Returns when exec
+    has succeeded; raises SpawnError.
 
     The protocol is called in this order: ``makeConnection``, before this returns; ``childDataReceived`` with 1 for
     standard output and 2 for errors; ``processExited`` once, after all that was in the pipes when the process ended,
     up to 1 MiB of each; when nothing is left of the tree, ``childConnectionLost`` of 1 and of 2 and ``processEnded``.
     """
-    popen = launch(argv, executable=executable, env={**env, cookie[0]: cookie[1]}, cwd=cwd)
+    popen = launch(argv, executable=executable, env={**env, cookie[0]: cookie[1]}, cwd=cwd, umask=umask)
     return SpawnedProcess(reactor, protocol, popen, cookie)
 
 

@@ -18,6 +18,9 @@ __all__ = ["SCHEMA_VERSION", "Store", "StoreError", "StoredApp", "StoredProcess"
 
 SCHEMA_VERSION = 1
 
+_PATIENCE = 1.0
+"""Seconds to wait for somebody who has the file locked."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS apps (
@@ -32,7 +35,12 @@ CREATE TABLE IF NOT EXISTS processes (
     name TEXT NOT NULL UNIQUE,
     wanted INTEGER NOT NULL,
     restarts INTEGER NOT NULL,
-    created_at REAL NOT NULL
+    created_at REAL NOT NULL,
+    incarnation INTEGER,
+    ready INTEGER NOT NULL,
+    health TEXT NOT NULL,
+    port INTEGER,
+    failures TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY,
@@ -48,13 +56,14 @@ CREATE TABLE IF NOT EXISTS log_marks (
     seq INTEGER PRIMARY KEY,
     pieces INTEGER NOT NULL,
     process INTEGER NOT NULL,
+    namespace TEXT NOT NULL,
     stream TEXT NOT NULL,
     start INTEGER NOT NULL,
     end INTEGER NOT NULL,
     line INTEGER NOT NULL,
     at REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS log_marks_by_log ON log_marks (process, stream, seq);
+CREATE INDEX IF NOT EXISTS log_marks_by_log ON log_marks (process, stream, end, start);
 """
 
 
@@ -70,7 +79,11 @@ class StoredApp(Struct, frozen=True):
 
 
 class StoredProcess(Struct, frozen=True):
-    """One process slot; ``wanted`` tells whether it is to run, ``created_at`` is in unix seconds."""
+    """One process slot; ``wanted`` tells whether it is to run, ``created_at`` is in unix seconds.
+
+    The rest is what a later daemon needs to go on with the child that lives: its ``incarnation``, None where none was
+    started, whether it was ``ready``, its ``health`` and ``port``, and the ``failures`` of `RestartPolicy.saved`.
+    """
 
     id: int
     app: str
@@ -79,6 +92,11 @@ class StoredProcess(Struct, frozen=True):
     wanted: bool
     restarts: int
     created_at: float
+    incarnation: int | None = None
+    ready: bool = False
+    health: str = "unknown"
+    port: int | None = None
+    failures: tuple[float, ...] = ()
 
 
 class Store:
@@ -92,27 +110,45 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written: Callable[[], None] = lambda: None
+        self.reopen()
         try:
-            self.db = self._open(path)
+            self._prepare()
         except sqlite3.Error as why:
+            self.db.close()
             raise StoreError(f"cannot open the state {path}: {why}") from why
+        except StoreError:
+            self.db.close()
+            raise
 
-    def _open(self, path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, isolation_level=None)
-        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        (version,) = db.execute("PRAGMA user_version").fetchone()
+    def reopen(self) -> None:
+        """Open the file again after ``close``: SQLite may not be taken over a fork. Raises StoreError."""
+        try:
+            self.db = sqlite3.connect(self.path, isolation_level=None, timeout=_PATIENCE)
+            self.path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+            # The home's lock is ours, so nobody else has a say here; who held up a write would hold up the daemon.
+            self.db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self.db.execute("PRAGMA synchronous = NORMAL")
+        except (OSError, sqlite3.Error) as why:
+            raise StoreError(f"cannot open the state {self.path}: {why}") from why
+
+    def _prepare(self) -> None:
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
-            db.close()
             raise StoreError(
-                f"cannot open the state {path}: it was written by a newer pmdaemon "
+                f"cannot open the state {self.path}: it was written by a newer pmdaemon "
                 f"(schema {version}, this one knows {SCHEMA_VERSION}); install that version or give another --home"
             )
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("INSERT INTO meta VALUES ('epoch', 1) ON CONFLICT DO UPDATE SET value = value + 1")
-        return db
+        # An epoch that was lost with the machine's power would be given out again: only this write waits for the disk.
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.executescript(_SCHEMA)
+        self.db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self.db.execute("INSERT INTO meta VALUES ('epoch', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+        self.db.execute("PRAGMA synchronous = NORMAL")
+        row = self.db.execute("SELECT value FROM meta WHERE key = 'last_process_id'").fetchone()
+        self._last_process_id = -1 if row is None else int(row[0])
+        row = self.db.execute("SELECT value FROM meta WHERE key = 'last_incarnation'").fetchone()
+        self._last_incarnation = 0 if row is None else int(row[0])
 
     @property
     def epoch(self) -> int:
@@ -120,8 +156,8 @@ class Store:
         (epoch,) = self.db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         return int(epoch)
 
-    def write(self, statement: str, *values: object) -> None:
-        """Run *statement* inside the open transaction, opening one where there is none.
+    def write(self, statement: str, *values: object) -> int:
+        """Run *statement* inside the open transaction, opening one where there is none; return the rows it touched.
 
         A write that fails (a full disk) is logged and does not raise: the children go on, and what was kept before
         stays as it was.
@@ -129,11 +165,12 @@ class Store:
         try:
             if not self.db.in_transaction:
                 self.db.execute("BEGIN IMMEDIATE")
-            self.db.execute(statement, values)
-        except sqlite3.OperationalError as why:
-            self._log.critical("cannot write the state {path}: {why}", path=str(self.path), why=str(why))
-        else:
-            self.written()
+            touched = self.db.execute(statement, values).rowcount
+        except sqlite3.DatabaseError as why:
+            self._cannot_write(why)
+            return 0
+        self.written()
+        return touched
 
     def commit(self) -> None:
         """Make everything written so far last; a failure is logged and the transaction given up."""
@@ -141,24 +178,30 @@ class Store:
             return
         try:
             self.db.execute("COMMIT")
-        except sqlite3.OperationalError as why:
-            self._log.critical("cannot write the state {path}: {why}", path=str(self.path), why=str(why))
-            self.db.execute("ROLLBACK")
+        except sqlite3.DatabaseError as why:
+            self._cannot_write(why)
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+
+    def _cannot_write(self, why: Exception) -> None:
+        self._log.critical("cannot write the state {path}: {why}", path=str(self.path), why=str(why))
 
     def close(self) -> None:
         """Commit and close the file."""
         self.commit()
         self.db.close()
 
-    def _bump(self, key: str, first: int = 1) -> int:
-        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        value = first if row is None else row[0] + 1
-        self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
-        return value
-
     def new_process_id(self) -> int:
         """Return the next process id; ids start at 0 and are never used again [P2]."""
-        return self._bump("last_process_id", first=0)
+        self._last_process_id += 1
+        self.write("INSERT OR REPLACE INTO meta VALUES ('last_process_id', ?)", self._last_process_id)
+        return self._last_process_id
+
+    def new_incarnation(self) -> int:
+        """Return a number for a new child; none is ever used again, so that it names one child for good."""
+        self._last_incarnation += 1
+        self.write("INSERT OR REPLACE INTO meta VALUES ('last_incarnation', ?)", self._last_incarnation)
+        return self._last_incarnation
 
     def save_app(self, app: StoredApp) -> None:
         """Keep an app's declaration under its name."""
@@ -167,7 +210,9 @@ class Store:
 
     def save_process(self, process: StoredProcess) -> None:
         """Keep one process slot under its id."""
-        self.write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?, ?, ?)", *msgspec.structs.astuple(process))
+        values = msgspec.structs.asdict(process) | {"failures": msgspec.json.encode(process.failures).decode()}
+        places = ", ".join("?" * len(values))
+        self.write(f"INSERT OR REPLACE INTO processes VALUES ({places})", *values.values())
 
     def forget_app(self, name: str) -> None:
         """Drop an app's declaration."""
@@ -176,7 +221,6 @@ class Store:
     def forget_process(self, id_: int) -> None:
         """Drop a process slot; its events stay until they age out."""
         self.write("DELETE FROM processes WHERE id = ?", id_)
-        self.write("DELETE FROM log_marks WHERE process = ?", id_)
 
     def apps(self) -> list[StoredApp]:
         """Return every app. Raises StoreError where one cannot be read."""
@@ -196,4 +240,5 @@ class Store:
 
 
 def _as_stored(row: tuple[object, ...]) -> dict[str, object]:
-    return dict(zip(StoredProcess.__struct_fields__, row, strict=True))
+    stored = dict(zip(StoredProcess.__struct_fields__, row, strict=True))
+    return {**stored, "failures": msgspec.json.decode(str(stored["failures"]))}

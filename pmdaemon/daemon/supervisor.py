@@ -3,7 +3,7 @@
 What commands do to processes is ``operations``; what a process does by itself is ``process``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
@@ -25,12 +25,16 @@ MAX_PROCESSES = 1000
 
 
 class App:
-    """A declared app and its processes by instance; ``source`` is the file it came from."""
+    """A declared app and its processes by name; ``source`` is the file it came from.
+
+    ``queue`` holds the changes of the app as a whole that are pending; those of one process have a queue of their own.
+    """
 
     def __init__(self, spec: AppSpec, source: str | None) -> None:
         self.spec = spec
         self.source = source
-        self.processes: dict[int, Process] = {}
+        self.processes: dict[str, Process] = {}
+        self.queue = OrderQueue(spec.name)
 
 
 class Supervisor:
@@ -46,6 +50,7 @@ class Supervisor:
         self._queues: dict[int, OrderQueue] = {}
         self._saved: dict[int, StoredProcess] = {}
         self._passing: set[Process] = set()
+        self._renewed: set[str] = set()
         self.means: Means
         self.apps: dict[str, App] = {}
         self.processes: dict[int, Process] = {}
@@ -69,9 +74,23 @@ class Supervisor:
             )
         return found
 
+    def present(self, process: Process) -> Process:
+        """Return *process*, or who has taken its place [R6]. Raises ProcessNotFound where it was deleted."""
+        try:
+            return self.processes[process.id]
+        except KeyError:
+            raise ProcessNotFound(
+                f"cannot find the process '{process.name}' any more: it was deleted meanwhile",
+                details={"matches": []},
+            ) from None
+
     def queue(self, process: Process) -> OrderQueue:
-        """Return the pending commands of a process."""
-        return self._queues[process.id]
+        """Return the pending commands of a process. Raises ProcessNotFound where it was deleted."""
+        return self._queues[self.present(process).id]
+
+    def leaving(self, app: App) -> bool:
+        """Tell whether every process of *app* is about to be deleted."""
+        return all(self._queues[process.id].newest == "delete" for process in app.processes.values())
 
     def roots(self) -> dict[int, int]:
         """Return process id -> pid of every living child."""
@@ -87,7 +106,7 @@ class Supervisor:
     def replace(self, old: Process, new: Process) -> None:
         """Put *new* in the place of *old*, which goes on as a passing one until it is dismissed."""
         new.take_over(old)
-        self.apps[old.app].processes[old.instance] = new
+        self.apps[old.app].processes[old.name] = new
         self.processes[old.id] = new
         self._passing.discard(new)
         self._passing.add(old)
@@ -97,10 +116,22 @@ class Supervisor:
         """Hold a passing process no longer; it has ended."""
         self._passing.discard(process)
 
+    def kept_health(self, process: Process) -> str:
+        """Return the health that an earlier daemon knew of the child that is adopted."""
+        kept = self._saved.get(process.id)
+        return "unknown" if kept is None else kept.health
+
+    def is_renewed(self, process: Process) -> bool:
+        """Tell whether the ecosystem file gave the process another configuration than its living child has."""
+        return process.app in self._renewed
+
     # What is declared
 
     def load(self) -> None:
-        """Take up what the store holds; nothing is started yet."""
+        """Take up what the store holds; nothing is started yet.
+
+        A process that its app no longer has is dropped: the daemon was killed while it changed the app.
+        """
         for stored in self._store.apps():
             self.apps[stored.spec.name] = App(stored.spec, stored.source)
         for kept in self._store.processes():
@@ -108,7 +139,12 @@ class Supervisor:
             if app is not None:
                 process = self._make(app.spec, id_=kept.id, instance=kept.instance, name=kept.name)
                 process.created_at, process.restarts, process.wanted = kept.created_at, kept.restarts, kept.wanted
+                process.incarnation, process.became_ready, process.port = kept.incarnation, kept.ready, kept.port
+                process.policy.restore(list(kept.failures))
+                self._saved[process.id] = kept
                 self._add(app, process)
+        for app in list(self.apps.values()):
+            self._drop_surplus(app, app.spec)
 
     def declare(self, spec: AppSpec, source: str | None) -> App:
         """Take up a new app with all its processes, not started. Raises ProcessAlreadyExists or LimitExceeded."""
@@ -129,7 +165,7 @@ class Supervisor:
         if used:
             raise ProcessAlreadyExists(
                 f"cannot start '{spec.name}': the name '{used[0]}' is in use",
-                hint="choose another name, or send replace: true to put the new app in its place",
+                hint="choose another name",
             )
         if len(self.processes) - len(mine) + len(names) > MAX_PROCESSES:
             raise LimitExceeded(
@@ -155,11 +191,11 @@ class Supervisor:
         """Return the names of the processes that *spec* asks for, by instance [P3]."""
         return spec.process_names(self._cores)
 
-    def resize(self, app: App) -> list[Process]:
-        """Create the processes that *app*'s spec asks for and that are not there; return them."""
+    def resize(self, app: App, without: Set[str] = frozenset()) -> list[Process]:
+        """Create the processes that *app*'s spec asks for and that are not there, but for those named in *without*."""
         created = []
         for instance, name in enumerate(self.names(app.spec)):
-            if instance not in app.processes:
+            if name not in app.processes and name not in without:
                 process = self._make(app.spec, id_=self._store.new_process_id(), instance=instance, name=name)
                 self._add(app, process)
                 self.save(process)
@@ -175,7 +211,7 @@ class Supervisor:
         return Process(self.means, spec, id=id_, name=name, instance=instance, created_at=self._now(), muted=muted)
 
     def _add(self, app: App, process: Process) -> None:
-        app.processes[process.instance] = process
+        app.processes[process.name] = process
         self.processes[process.id] = process
         self._queues[process.id] = OrderQueue(process.name)
 
@@ -191,6 +227,11 @@ class Supervisor:
             process.wanted,
             process.restarts,
             process.created_at,
+            process.incarnation,
+            process.became_ready,
+            process.health,
+            process.port,
+            tuple(process.policy.saved()),
         )
         if self._saved.get(process.id) != kept:
             self._saved[process.id] = kept
@@ -204,7 +245,7 @@ class Supervisor:
         self._logs.forget(process, purge=purge)
         self._store.forget_process(process.id)
         app = self.apps[process.app]
-        app.processes.pop(process.instance, None)
+        app.processes.pop(process.name, None)
         if not app.processes:
             del self.apps[process.app]
             self._store.forget_app(process.app)
@@ -229,29 +270,39 @@ class Supervisor:
 
     def _rebuild(self, app: App, spec: AppSpec, source: str) -> list[Process]:
         """Put *spec* in the place of an app's that does not run; return the processes that are new."""
+        self._drop_surplus(app, spec)
+        app = self.apps.setdefault(spec.name, app)
+        if app.spec != spec:
+            self._renewed.add(spec.name)
+        self.redeclare(app, spec, source)
+        for process in app.processes.values():
+            process.adopt(spec)
+        return self.resize(app)
+
+    def _drop_surplus(self, app: App, spec: AppSpec) -> None:
         keep = set(self.names(spec))
         for process in list(app.processes.values()):
             if process.name not in keep:
                 self.forget(process)
-        app = self.apps.setdefault(spec.name, app)
-        self.redeclare(app, spec, source)
-        for process in app.processes.values():
-            process.spec = spec
-        return self.resize(app)
 
     # The daemon's own life
 
     def start(self) -> None:
         """Start what is wanted, by id."""
         for process in self.select(None):
-            if process.wanted:
+            if process.wanted and process.state is State.STOPPED:
                 process.start()
 
     def stop(self) -> "Deferred[list[State]]":
-        """Signal all children at once, highest id first; fires when all have ended. What is wanted stays wanted."""
+        """Signal all children at once, highest id first; fires when all have ended. What is wanted stays wanted.
+
+        Commands that are pending end with OPERATION_FAILED, so that none of them starts a child again.
+        """
         self.closing = True
+        for queue in (*(app.queue for app in self.apps.values()), *self._queues.values()):
+            queue.close("the daemon is stopping")
         everyone = [each for each in {*self.processes.values(), *self._passing} if each.state not in RESTING]
         everyone.sort(key=lambda each: each.id, reverse=True)
         for process in everyone:
             process.stop("shutdown")
-        return gatherResults([process.settled(State.STOPPED, State.ERRORED) for process in everyone])
+        return gatherResults([process.settled(*RESTING) for process in everyone])

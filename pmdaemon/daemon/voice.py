@@ -52,6 +52,10 @@ class Voice:
         )
         self._bus.publish(event, who)
 
+    def resume(self, who: Speaker) -> None:
+        """Take the status as told: an earlier daemon told it, and it has not changed."""
+        self._told = who.status
+
     def health(self, who: Speaker, previous: str, details: dict[str, Any]) -> None:
         """Tell the health, which was *previous* before [P12]."""
         if self._bus is None or who.spec.check is None:

@@ -46,9 +46,20 @@ class _Reply(_Envelope, frozen=True):
 
 def encode(type_: str, data: Any, *, id: str, at: float, reply_to: str | int | bool | None = False) -> bytes:
     """Return one message as JSON; *reply_to* is left out where it is False, since None is a value of it [E2]."""
-    if reply_to is False:
-        return _encoder.encode(_Envelope(type_, data, rfc3339(at), id))
-    return _encoder.encode(_Reply(type_, data, rfc3339(at), id, reply_to))
+    envelope = (type_, data, rfc3339(at), id)
+    message = _Envelope(*envelope) if reply_to is False else _Reply(*envelope, reply_to)
+    try:
+        return _encoder.encode(message)
+    except UnicodeEncodeError:  # what came from the system, as a path or a host's name, need not be text
+        return _encoder.encode(_as_text(msgspec.to_builtins(message)))
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(each) for key, each in value.items()}
+    return [_as_text(each) for each in value] if isinstance(value, list) else value
 
 
 def error_data(error: PMDaemonError, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +78,7 @@ def decode(payload: bytes) -> Incoming:
     """Read one text frame. Never raises: what is wrong with it comes back as ``error`` [E4]."""
     try:
         message = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as why:
+    except (ValueError, RecursionError) as why:  # of msgspec and of the UTF-8 decoder
         reason = "it is nested too deeply" if isinstance(why, RecursionError) else str(why)
         error = InvalidJSON(f"cannot read the message: {reason}", hint="send one JSON object in a text frame")
         return Incoming(error=error)
@@ -120,9 +131,10 @@ def _request(type_: object, data: dict[str, Any]) -> Request:
 def _command(data: dict[str, Any]) -> Request:
     action = data.get("action")
     if not isinstance(action, str):
+        meant = [key for key in close_matches("action", list(data)) if key != "action"]
         raise InvalidMessage(
             "cannot read the command: action is missing or not a string",
-            hint="known actions: " + ", ".join(ACTIONS),
+            hint=f"did you mean it by {meant[0]!r}?" if meant else "known actions: " + ", ".join(ACTIONS),
             details={"path": "data.action"},
         )
     if action not in ACTIONS:

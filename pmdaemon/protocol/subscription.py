@@ -6,13 +6,14 @@ A subscription is a value: equal ones compare equal and share one channel.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from pmdaemon.core.commands import Subscribe
 from pmdaemon.core.events import EVENTS, METRICS, LogMessage
 from pmdaemon.core.logfilter import LogFilter
 from pmdaemon.core.selection import Selection, close_matches
-from pmdaemon.errors import InvalidMessage
+from pmdaemon.errors import InvalidMessage, LimitExceeded
 
 __all__ = ["INTERVAL_DEFAULT", "INTERVAL_MAX", "INTERVAL_MIN", "Subscription", "Want"]
 
@@ -20,6 +21,9 @@ INTERVAL_DEFAULT = 1000
 INTERVAL_MIN = 100
 INTERVAL_MAX = 3_600_000
 """Milliseconds [S8]."""
+
+_MAX_TOLD = 256 * 1024
+"""Bytes that the effective state may take in an acknowledgement."""
 
 
 class Want(Struct, frozen=True):
@@ -58,7 +62,8 @@ class Subscription:
     def with_added(self, request: Subscribe) -> tuple["Subscription", list[str]]:
         """Return the subscription after *request*, and the event names nobody knows [S2], [S6].
 
-        Raises InvalidMessage where all names are unknown or a log filter is wrong.
+        Raises InvalidMessage where all names are unknown or a log filter is wrong, LimitExceeded where the lists of
+        processes are longer than the acknowledgement may be [E6].
         """
         known = [name for name in request.events if name in EVENTS]
         ignored = [name for name in request.events if name not in EVENTS]
@@ -77,14 +82,26 @@ class Subscription:
             )
             for name in known
         }
-        return Subscription({**self._wants, **added}), ignored
+        subscription = Subscription({**self._wants, **added})
+        if len(msgspec.json.encode(subscription.effective())) > _MAX_TOLD:
+            raise LimitExceeded(
+                "cannot subscribe: processes is too long a list",
+                hint="name apps, use a pattern such as web-*, or leave processes out for all of them",
+                details={"path": "data.processes", "limit": _MAX_TOLD},
+            )
+        return subscription, ignored
 
     def without(self, events: list[str] | None) -> tuple["Subscription", list[str]]:
-        """Return the subscription less *events* (None: all of them), and the names nobody knows."""
+        """Return the subscription less *events* (None: all of them), and the names nobody knows.
+
+        Raises InvalidMessage where all names are unknown.
+        """
         if events is None:
             return Subscription(), []
-        left = {name: want for name, want in self._wants.items() if name not in events}
-        return Subscription(left), [name for name in events if name not in EVENTS]
+        ignored = [name for name in events if name not in EVENTS]
+        if ignored and len(ignored) == len(events):
+            raise InvalidMessage("cannot unsubscribe: " + _nothing_known(ignored), details={"path": "data.events"})
+        return Subscription({name: want for name, want in self._wants.items() if name not in events}), ignored
 
     def effective(self) -> dict[str, Any]:
         """Return the state as the acknowledgement tells it: name -> {processes, interval} [S2]."""

@@ -3,25 +3,24 @@
 What is published in a turn leaves as one write to each socket. A channel is known by its subscription.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
 
-from pmdaemon.core.events import LogMessage, ProcessMetrics, SystemMetrics
+from pmdaemon.core.events import LogMessage
+from pmdaemon.core.lines import Stream
 from pmdaemon.core.logfilter import Matcher
-from pmdaemon.core.samples import Sample, system_metrics
 from pmdaemon.core.selection import Identity, Selection
 from pmdaemon.daemon.bus import Message
-from pmdaemon.daemon.sampler import Sampler, Watcher
+from pmdaemon.daemon.logs import STREAMS
+from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.protocol.codec import encode
 from pmdaemon.protocol.subscription import Subscription
+from pmdaemon.web.figures import Figures, Measure
 from pmdaemon.web.frames import frame
 from pmdaemon.web.outbox import CHUNK, Frame, Kind, Outbox
+from pmdaemon.web.routes import Routes
 
-__all__ = ["Channel", "Channels", "Measure", "Member"]
-
-Measure = Callable[[Selection, Sample, Sample | None], ProcessMetrics]
-"""Works out the process figures of a selection between two samples."""
+__all__ = ["Channel", "Channels", "Member"]
 
 Stamp = Callable[[], tuple[str, float]]
 
@@ -33,46 +32,36 @@ class Member(Protocol):
 
 
 class Channel:
-    """One subscription and who has it."""
+    """One subscription and who has it; ``streams`` are those of which log lines may be wanted."""
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self.members: set[Member] = set()
         self.waiting: list[Frame] = []
-        self.watchers: list[Watcher] = []
-        self.before: dict[str, Sample] = {}
-        self._selected: dict[tuple[str, int, str], bool] = {}
-        lines = subscription.get(LogMessage.type)
-        self._matcher: Matcher | None = None if lines is None or lines.lines is None else lines.lines.matcher()
+        want = subscription.get(LogMessage.type)
+        lines = None if want is None else want.lines
+        self._matcher: Matcher | None = None if lines is None else lines.matcher()
+        self.streams: tuple[Stream, ...] = STREAMS
+        if want is None:
+            self.streams = ()
+        elif lines is not None and lines.stream is not None:
+            self.streams = tuple(stream for stream in STREAMS if stream == lines.stream)
 
     def wants(self, type_: str, who: Identity) -> bool:
-        """Tell whether events of *type_* about *who* are wanted; asked for each event, so remembered."""
-        key = (type_, who.id, who.namespace)
-        known = self._selected.get(key)
-        if known is None:
-            want = self.subscription.get(type_)
-            known = self._selected[key] = want is not None and who in want.selection
-        return known
+        """Tell whether events of *type_* about *who* are wanted."""
+        want = self.subscription.get(type_)
+        return want is not None and who in want.selection
 
     def passes(self, message: LogMessage) -> bool:
         """Tell whether a line passes the filter [S9]."""
         return self._matcher is None or self._matcher(message.message, message.level, message.stream)
 
-    def wants_log(self, who: Identity, stream: str) -> bool:
-        """Tell whether any line of a log may be wanted."""
-        want = self.subscription.get(LogMessage.type)
-        return (
-            want is not None
-            and self.wants(LogMessage.type, who)
-            and (want.lines is None or want.lines.stream in (None, stream))
-        )
-
 
 class Channels:
     """Every channel; a sink of the event bus.
 
-    *settle* has everything published so far committed and sent; *logs_wanted* is called with a new question whenever
-    who wants which logs may have changed.
+    *settle* has everything published so far committed and sent; *follow_logs* is told of
+    which processes which streams are wanted now.
     """
 
     def __init__(
@@ -82,139 +71,128 @@ class Channels:
         settle: Callable[[], None],
         sampler: Sampler,
         measure: Measure,
-        logs_wanted: Callable[[Callable[[Identity, str], bool]], None],
+        follow_logs: Callable[[Selection, Collection[str]], None],
     ) -> None:
         self._stamp = stamp
         self._settle = settle
-        self._sampler = sampler
-        self._measure = measure
-        self._logs_wanted = logs_wanted
+        self._follow_logs = follow_logs
+        self._figures: Figures[Channel] = Figures(sampler, measure, self._deliver)
         self._channels: dict[Subscription, Channel] = {}
-        self._held: dict[Member, Channel] = {}
+        self._routes: Routes[Channel] = Routes()
+        self._dirty: list[Channel] = []
         self._of: dict[Member, Channel] = {}
+        self._held: dict[Member, Channel] = {}
+        self._held_routes: Routes[Channel] = Routes()
 
     # Who is on which
 
     def join(self, member: Member, subscription: Subscription) -> None:
-        """Put *member* on the channel of *subscription*, off the one it was on; an empty one is none."""
-        if member in self._of and self._of[member].subscription == subscription:
-            self.release(member)
-            return
-        self.leave(member)
-        if subscription:
-            channel = self._channels.get(subscription)
-            if channel is None:
-                channel = self._channels[subscription] = Channel(subscription)
-                self._measure_for(channel)
-            channel.members.add(member)
-            self._of[member] = channel
-        self._logs_changed()
+        """Put *member* on the channel of *subscription*, off whatever it was on; an empty one is none."""
+        before = self._of.get(member)
+        if before is None or before.subscription != subscription:
+            if subscription:
+                self._open(subscription).members.add(member)
+                self._of[member] = self._channels[subscription]
+            else:
+                self._of.pop(member, None)
+            self._leave(member, before)
+        self._release(member)
 
-    def leave(self, member: Member) -> None:
-        """Take *member* off its channel, which ends with its last member."""
-        self._held.pop(member, None)
-        channel = self._of.pop(member, None)
+    def hold(self, member: Member, subscription: Subscription, begin: Callable[[Channel], object]) -> Channel:
+        """Take *member* off its channel, and have the logs of *subscription* followed while it is catching up.
+
+        Returns a channel that only matches; *begin* is called with it before its logs are followed from where they end.
+        """
+        held = Channel(subscription)
+        self._held_routes.add(held)
+        begin(held)
+        self._follow(held)
+        self._release(member)
+        self._held[member] = held
+        self._leave(member, self._of.pop(member, None))
+        return held
+
+    def gone(self, member: Member) -> None:
+        """Take a closed connection off everything."""
+        self._release(member)
+        self._leave(member, self._of.pop(member, None))
+
+    def _open(self, subscription: Subscription) -> Channel:
+        channel = self._channels.get(subscription)
+        if channel is None:
+            channel = self._channels[subscription] = Channel(subscription)
+            self._routes.add(channel)
+            self._figures.add(channel, subscription)
+            self._follow(channel)
+        return channel
+
+    def _follow(self, channel: Channel) -> None:
+        want = channel.subscription.get(LogMessage.type)
+        if want is not None:
+            self._follow_logs(want.selection, channel.streams)
+
+    def _leave(self, member: Member, channel: Channel | None) -> None:
+        """Take *member* off *channel*, which ends with its last member."""
         if channel is None:
             return
         channel.members.discard(member)
         if not channel.members:
             del self._channels[channel.subscription]
-            for watcher in channel.watchers:
-                self._sampler.unwatch(watcher)
+            self._routes.remove(channel)
+            self._figures.remove(channel, channel.subscription)
 
-    def hold(self, member: Member, subscription: Subscription, begin: Callable[[Channel], object]) -> Channel:
-        """Have the logs of *subscription* followed for a member that is still catching up.
-
-        Returns a channel that only matches; *begin* is called with it before its logs are followed from where they end.
-        """
-        self.leave(member)
-        held = self._held[member] = Channel(subscription)
-        begin(held)
-        self._logs_changed()
-        return held
-
-    def release(self, member: Member) -> None:
+    def _release(self, member: Member) -> None:
         """End ``hold``."""
-        if self._held.pop(member, None) is not None:
-            self._logs_changed()
+        held = self._held.pop(member, None)
+        if held is not None:
+            self._held_routes.remove(held)
 
-    def gone(self, member: Member) -> None:
-        """Take a closed connection off everything."""
-        self.leave(member)
-        self._logs_changed()
-
-    def _logs_changed(self) -> None:
-        channels = [*self._channels.values(), *self._held.values()]
-        following = [each for each in channels if each.subscription.get(LogMessage.type) is not None]
-        self._logs_wanted(lambda who, stream: any(channel.wants_log(who, stream) for channel in following))
+    def wants_log(self, who: Identity, stream: str) -> bool:
+        """Tell whether anybody wants lines of a log."""
+        return any(
+            stream in channel.streams
+            for routes in (self._routes, self._held_routes)
+            for channel in routes.of(LogMessage.type, who)
+        )
 
     # What they are sent
 
     def offer(self, message: Message) -> None:
         """Take one event from the bus."""
-        type_, data = message.event.type, None
-        for channel in self._channels.values():
-            if not channel.wants(type_, message.who):
+        event, made = message.event, None
+        for channel in self._routes.of(event.type, message.who):
+            if isinstance(event, LogMessage) and not channel.passes(event):
                 continue
-            if isinstance(message.event, LogMessage):
-                if not channel.passes(message.event):
-                    continue
-                data = data or Frame(Kind.LOG, message.who.name, frame(message.payload), message.seq)
-            data = data or Frame(Kind.KEPT, "", frame(message.payload))
-            channel.waiting.append(data)
+            if made is None:
+                made = _framed(message)
+            if not channel.waiting:
+                self._dirty.append(channel)
+            channel.waiting.append(made)
 
     def flush(self) -> None:
         """Send each channel's events of this turn as one write to each member."""
-        for channel in list(self._channels.values()):
-            if channel.waiting:
-                frames, channel.waiting = channel.waiting, []
-                _send(channel, frames)
+        dirty, self._dirty = self._dirty, []
+        for channel in dirty:
+            frames, channel.waiting = channel.waiting, []
+            _send(channel, frames)
 
-    # Metrics
+    def first_figures(self, subscription: Subscription, types: list[str]) -> list[tuple[str, Any]]:
+        """Return type and data of the figures that follow an acknowledgement at once [S4], of those of *types*."""
+        return self._figures.now(subscription, types)
 
-    def _measure_for(self, channel: Channel) -> None:
-        for type_, measure in self._measures(channel.subscription).items():
-            interval = getattr(channel.subscription.get(type_), "interval", None)
-            if interval is not None:
-                deliver = partial(self._deliver, channel, type_, measure)
-                channel.watchers.append(self._sampler.watch(interval, deliver))
-
-    def _measures(self, subscription: Subscription) -> dict[str, Callable[[Sample, Sample | None], object]]:
-        processes, system = subscription.get(ProcessMetrics.type), subscription.get(SystemMetrics.type)
-        measures: dict[str, Callable[[Sample, Sample | None], object]] = {}
-        if processes is not None:
-            measures[ProcessMetrics.type] = partial(self._measure, processes.selection)
-        if system is not None:
-            measures[SystemMetrics.type] = lambda now, before: system_metrics(
-                now.system, None if before is None else before.system
-            )
-        return measures
-
-    def _deliver(
-        self, channel: Channel, type_: str, measure: Callable[[Sample, Sample | None], object], sample: Sample
-    ) -> None:
-        data = measure(sample, channel.before.get(type_))
-        channel.before[type_] = sample
+    def _deliver(self, type_: str, data: object, channels: list[Channel]) -> None:
         self._settle()
-        _send(channel, [self._metrics(type_, data)])
-
-    def _metrics(self, type_: str, data: object) -> Frame:
         id_, at = self._stamp()
-        return Frame(Kind.METRICS, type_, frame(encode(type_, data, id=id_, at=at)))
+        made = [Frame(Kind.METRICS, type_, frame(encode(type_, data, id=id_, at=at)))]
+        for channel in channels:
+            _send(channel, made)
 
-    def first_figures(self, member: Member, subscription: Subscription, types: list[str]) -> list[Frame]:
-        """Return the figures that follow an acknowledgement at once [S4], for those of *types* that are metrics.
 
-        A new channel measures its first interval from here.
-        """
-        measures = {type_: each for type_, each in self._measures(subscription).items() if type_ in types}
-        if not measures:
-            return []
-        sample, channel = self._sampler.sample(), self._of.get(member)
-        if channel is not None:
-            for type_ in measures:
-                channel.before.setdefault(type_, sample)
-        return [self._metrics(type_, measure(sample, None)) for type_, measure in measures.items()]
+def _framed(message: Message) -> Frame:
+    framed = frame(message.payload)
+    if message.event.type == LogMessage.type:
+        return Frame(Kind.LOG, message.who.name, framed, message.seq)
+    return Frame(Kind.KEPT, "", framed)
 
 
 def _send(channel: Channel, frames: list[Frame]) -> None:

@@ -7,26 +7,15 @@ localhost, and a name of a stranger's may be made to point here.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import msgspec
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
 from pmdaemon.errors import InvalidConfiguration
 from pmdaemon.web.authority import DEFAULT_PORTS, Origin, parse_authority, parse_origin
+from pmdaemon.web.refusal import Refusal, RefusalLog, printable
 
 __all__ = ["Guard", "Refusal", "RefusalLog"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a request is not served: an HTTP status, a code for programs, a sentence, and what to do about it."""
-
-    status: int
-    code: str
-    message: str
-    hint: str
 
 
 class _Asked:
@@ -126,47 +115,11 @@ class Guard:
         return origin.scheme == asked.scheme and origin.host in self._hosts and origin.port == asked.port
 
 
-class RefusalLog:
-    """Tells the operator of refusals: each cause once a minute, however often it comes.
-
-    At most ``CAUSES`` causes are remembered; while they are all fresh, further ones are not told.
-    """
-
-    SECONDS: Final = 60.0
-    CAUSES: Final = 256
-
-    def __init__(self, clock: IReactorTime, log: Logger) -> None:
-        self._clock = clock
-        self._log = log
-        self._told: dict[Refusal, float] = {}
-
-    def record(self, refusal: Refusal) -> None:
-        """Log ``refusal`` unless the same was logged within the last minute."""
-        now = self._clock.seconds()
-        self._forget(now)
-        if refusal in self._told or len(self._told) >= self.CAUSES:
-            return
-        self._told[refusal] = now
-        self._log.warn(
-            "refused a request: {message} ({code}); {hint}",
-            message=_printable(refusal.message),
-            code=refusal.code,
-            hint=_printable(refusal.hint),
-        )
-
-    def _forget(self, now: float) -> None:
-        # The clock may be set back; what then lies in the future is as good as old.
-        for refusal, told in list(self._told.items()):
-            if 0 <= now - told < self.SECONDS:
-                break
-            del self._told[refusal]
-
-
 def _allowed_host(text: str) -> str:
     authority = parse_authority(text.encode("utf-8", "replace"))
     if authority is None or authority.port is not None:
         raise InvalidConfiguration(
-            f"cannot allow the host {_printable(text)}: it is not a host name",
+            f"cannot allow the host {printable(text)}: it is not a host name",
             hint="write a name or an address without scheme and port, an IPv6 address in brackets",
         )
     return authority.host
@@ -176,15 +129,11 @@ def _allowed_origin(text: str) -> Origin:
     origin = parse_origin(text.encode("utf-8", "replace"))
     if origin is None or "@" in origin.host:
         raise InvalidConfiguration(
-            f"cannot allow the origin {_printable(text)}: it is not an origin",
+            f"cannot allow the origin {printable(text)}: it is not an origin",
             hint="write scheme://host or scheme://host:port, without a path, as in https://status.example",
         )
     return origin
 
 
 def _shown(raw: bytes) -> str:
-    return "'" + _printable(raw[:100].decode("ascii", "backslashreplace")) + "'"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "'" + printable(raw[:100].decode("ascii", "backslashreplace")) + "'"

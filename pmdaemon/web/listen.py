@@ -10,6 +10,7 @@ LOOPBACKS = ("127.0.0.1", "::1")
 """Both, since some clients take the one and some the other for ``localhost``."""
 
 _BACKLOG = 1024
+_ATTEMPTS = 20
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
@@ -23,29 +24,39 @@ def bind(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], list[str
     Port 0 takes one that is free on all of them. Only an IPv6 address beside an IPv4 one may be missing.
     Raises ListenError.
     """
+    attempts = _ATTEMPTS if port == 0 and len(hosts) > 1 else 1
+    while True:
+        try:
+            return _bind(hosts, port)
+        except ListenError:
+            attempts -= 1  # a port that was free on the first host may be taken on another
+            if not attempts:
+                raise
+
+
+def _bind(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], list[str]]:
     sockets: list[socket.socket] = []
     missing: list[str] = []
-    try:
-        for host in hosts:
-            try:
-                sockets.append(_listen(host, port))
-            except OSError as why:
-                if not (sockets and ":" in host and why.errno in _NO_IPV6):
-                    raise ListenError(_words(host, port, why)) from why
+    for host in hosts:
+        try:
+            sockets.append(_listen(host, port))
+        except OSError as why:
+            if sockets and ":" in host and why.errno in _NO_IPV6:
                 missing.append(host)
-            else:
-                port = sockets[0].getsockname()[1]
-    except ListenError:
-        for each in sockets:
-            each.close()
-        raise
+                continue
+            for each in sockets:
+                each.close()
+            raise ListenError(_words(host, port, why)) from why
+        port = sockets[0].getsockname()[1]
     return sockets, missing
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:
+        raise OSError(errno.EINVAL, "it is not a host name") from None
+    family, kind, protocol, _, address = found[0]
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

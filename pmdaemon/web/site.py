@@ -10,7 +10,7 @@ from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web import resource, server
+from twisted.web import http, resource, server
 
 from pmdaemon.web.answer import NOT_FOUND, Refused, answer
 from pmdaemon.web.channel import DEADLINE, MAX_BODY, DeadlineChannel
@@ -54,6 +54,7 @@ def build_site(reactor: IReactorTime, guard: Guard, factory: WebSocketServerFact
 class GuardedSite(server.Site):
     """Serves nothing that the guard refuses, on whatever path."""
 
+    noisy = False
     protocol = DeadlineChannel  # type: ignore[assignment]  # typed as the wrapper that also speaks HTTP/2
     log_refused = Logger()
 
@@ -61,6 +62,12 @@ class GuardedSite(server.Site):
         super().__init__(root, requestFactory=Request, timeout=DEADLINE, reactor=reactor, parsePOSTFormSubmission=False)
         self._guard = guard
         self._refusals = RefusalLog(reactor, self.log_refused)
+
+    def log(self, request: http.Request) -> None:
+        """Keep no access log: what is refused is told by ``RefusalLog``, what is done by events."""
+
+    def _updateLogDateTime(self) -> None:
+        """Do without the clock of Twisted's access log, which would wake an idle daemon every second."""
 
     def acceptableProtocols(self) -> list[bytes]:
         """Called for TLS: no HTTP/2, on which a WebSocket handshake of ours does not work."""

@@ -7,6 +7,7 @@ answered, in ``onMessage``.
 # mypy: disallow-untyped-calls=False
 # (autobahn has few annotations)
 
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -15,17 +16,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pmdaemon.core.commands import Subscribe, Unsubscribe
 from pmdaemon.daemon.bus import EventBus
-from pmdaemon.daemon.describe import Describer, page
-from pmdaemon.daemon.dispatch import Dispatcher
-from pmdaemon.daemon.ids import id_of, seq_of
-from pmdaemon.errors import InternalError, InvalidMessage, PMDaemonError
+from pmdaemon.daemon.describe import Describer
+from pmdaemon.daemon.dispatch import Dispatcher, Reply
+from pmdaemon.daemon.ids import aside, id_of
+from pmdaemon.errors import InternalError, PMDaemonError
 from pmdaemon.protocol.codec import Incoming, encode
-from pmdaemon.protocol.session import Session
-from pmdaemon.web.catchup import Archive, CatchUp, replayed
+from pmdaemon.web.catchup import Archive
 from pmdaemon.web.channels import Channels
+from pmdaemon.web.delivery import Delivery
 from pmdaemon.web.frames import frame
 from pmdaemon.web.outbox import Outbox, Pool
 
@@ -77,36 +79,42 @@ class DaemonProtocol(WebSocketServerProtocol):
 
     def onOpen(self) -> None:
         """Get ready to talk; nothing is said before the client asks [S1]."""
-        self._catching_up: CatchUp | None = None
+        factory = self.factory
         self._pending = 0
         self._unanswered = False
-        self.session = Session(self.factory.bus.stamp)
-        self.outbox = Outbox(
+        self.delivery = Delivery(factory.archive, factory.channels, factory.describer, factory.clock)
+        self.delivery.outbox = self.outbox = Outbox(
             self.transport,
-            self.factory.clock,
-            self.factory.pool,
+            factory.clock,
+            factory.pool,
             encode_gap=self._gap,
             close=self._close,
-            drained=self._continue,
+            drained=self.delivery.go_on,
         )
-        self.factory.opened(self)
+        self.session = self.delivery.session
+        factory.opened(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Answer one message."""
+        if self.state != self.STATE_OPEN:  # what the client sent before it saw our close
+            return
         if isBinary:
             self._close(_UNSUPPORTED, "send text frames of JSON")
             return
         incoming = self.session.receive(payload)
         try:
             self._answer(incoming)
-        except PMDaemonError as error:
-            self._send_reply(self.session.refuse(incoming, error))
-        except Exception:  # the door to the client: a defect becomes a logged one-line answer
-            self.log_defects.failure("cannot answer {about}", about=dict(incoming.about))
-            defect = InternalError(
+        except Exception as error:  # the door to the client, see _refusal
+            self.delivery.reply(self._refusal(incoming, error))
+
+    def _refusal(self, incoming: Incoming, error: Exception) -> bytes:
+        """Word what went wrong: the door to the client, where a defect becomes a logged one-line answer."""
+        if not isinstance(error, PMDaemonError):
+            self.log_defects.failure("cannot answer {about}", Failure(error), about=dict(incoming.about))
+            error = InternalError(
                 "cannot answer this: the daemon has a defect", hint="the daemon's log has the details"
             )
-            self._send_reply(self.session.refuse(incoming, defect))
+        return self.session.refuse(incoming, error)
 
     log_defects = Logger()
 
@@ -115,118 +123,34 @@ class DaemonProtocol(WebSocketServerProtocol):
             raise incoming.error
         request = incoming.request
         if isinstance(request, Subscribe):
-            self._subscribe(incoming, request)
+            self.delivery.subscribe(incoming, request)
         elif isinstance(request, Unsubscribe):
-            self.factory.bus.flush()
-            ack = self.session.unsubscribe(request)
-            self._go_live()
-            self._send_reply(self.session.reply(incoming, "unsubscribed", ack))
+            self.delivery.unsubscribe(incoming, request)
         elif request is not None:
-            self._begin(incoming, self.factory.dispatcher.execute(request))
+            self._pending += 1
+            if self._pending == MAX_PENDING:
+                self.transport.pauseProducing()
+            Deferred.fromCoroutine(self._finish(incoming, self.factory.dispatcher.execute(request)))
 
-    # Requests that take time
-
-    def _begin(self, incoming: Incoming, work: Any) -> None:
-        self._pending += 1
-        if self._pending == MAX_PENDING:
-            self.transport.pauseProducing()
-        Deferred.fromCoroutine(self._finish(incoming, work))
-
-    async def _finish(self, incoming: Incoming, work: Any) -> None:
+    async def _finish(self, incoming: Incoming, work: Awaitable[Reply]) -> None:
         try:
             reply = await work
             answer = self.session.reply(incoming, reply.type, reply.data)
-        except PMDaemonError as error:
-            answer = self.session.refuse(incoming, error)
-        finally:
-            self._pending -= 1
-            if self._pending == MAX_PENDING - 1 and self.transport is not None:
-                self.transport.resumeProducing()
-        self._send_reply(answer)
-
-    def _send_reply(self, answer: bytes) -> None:
-        """Send an answer behind the events that were published before it [P11]."""
-        self.factory.bus.flush()
-        self.outbox.write(frame(answer))
-
-    # Subscribing
-
-    def _subscribe(self, incoming: Incoming, request: Subscribe) -> None:
-        if request.since is not None and request.tail is not None:
-            raise InvalidMessage(
-                "cannot subscribe with both since and tail",
-                hint="since resumes after a message, tail starts with the last lines",
-                details={"path": "data.tail"},
-            )
-        factory = self.factory
-        since = None if request.since is None else seq_of(request.since)
-        before = list(self.session.subscription)
-        ack = self.session.subscribe(request)
-        factory.bus.flush()
-        present = factory.bus.last
-        self._acknowledge(incoming, ack, request)
-        starts = replayed(
-            {**dict.fromkeys(before, present), **dict.fromkeys(ack["events"], present if since is None else since)}
-            if since is not None or request.tail
-            else {}
-        )
-        if since is not None:
-            self._tell_gap(since, "log_message" in request.events)
-        if starts or self._catching_up is not None:
-            self._catch_up(starts, since, request.tail)
-        else:
-            self._go_live()
-        self.outbox.offer(factory.channels.first_figures(self, self.session.subscription, request.events))
-
-    def _acknowledge(self, incoming: Incoming, ack: dict[str, Any], request: Subscribe) -> None:
-        """Answer with the matching processes as they are in this turn [S3], on as many messages as it takes [E6]."""
-        describer, selection = (
-            self.factory.describer,
-            next(want.selection for want in map(self.session.subscription.get, request.events) if want is not None),
-        )
-        matching = [each for each in self.factory.archive.supervisor.select(None) if each in selection]
-        objects = describer.processes(matching) if matching else []
-        snapshot, cursor = page(objects)
-        more = {} if cursor is None else {"more": True, "cursor": cursor}
-        self.outbox.write(frame(self.session.reply(incoming, "subscribed", {**ack, "snapshot": snapshot, **more})))
-        while cursor is not None:
-            objects = objects[len(snapshot) :]
-            snapshot, cursor = page(objects)
-            more = {} if cursor is None else {"more": True, "cursor": cursor}
-            self.outbox.write(frame(self.session.reply(incoming, "snapshot", {"processes": snapshot, **more})))
-
-    def _tell_gap(self, since: int, logs: bool) -> None:
-        gap = self.factory.archive.journal.gap(since, logs=logs)
-        if gap is not None:
-            data = {"from": id_of(since), "to": id_of(gap.to), "dropped": gap.dropped}
-            self.outbox.write(frame(self.session.tell("gap", data)))
-
-    def _catch_up(self, starts: dict[str, int], since: int | None, tail: int | None) -> None:
-        archive = self.factory.archive
-        channel = self.factory.channels.hold(
-            self, self.session.subscription, lambda held: since is None or CatchUp.begin(archive, held, since)
-        )
-        self._catching_up = CatchUp(archive, channel, starts, tail)
-        self._continue()
-
-    def _continue(self) -> None:
-        """Send what was missed as fast as the client takes it, then go live in the same turn [S7]."""
-        while self._catching_up is not None and not self.outbox.congested:
-            frames = self._catching_up.next()
-            if frames:
-                self.outbox.offer(frames)
-            else:
-                self._go_live()
-
-    def _go_live(self) -> None:
-        self._catching_up = None
-        self.factory.channels.join(self, self.session.subscription)
+        except Exception as error:  # the door to the client, see _refusal
+            answer = self._refusal(incoming, error)
+        self._pending -= 1
+        if self._pending == MAX_PENDING - 1 and self.state == self.STATE_OPEN:
+            self.transport.resumeProducing()
+        self.delivery.reply(answer)
 
     # The connection
 
     def beat(self) -> None:
-        """Ping the client, or drop it where it did not answer the last ping; one that is behind is its outbox's."""
-        if self.outbox.congested:
+        """Ping the client, or drop it where it did not answer the last ping.
+
+        Not one that is behind, which its outbox judges, nor one that is not read just now, whose pong is not seen.
+        """
+        if self.outbox.congested or self._pending >= MAX_PENDING:
             self._unanswered = False
         elif self._unanswered:
             self.dropConnection(abort=True)
@@ -244,17 +168,18 @@ class DaemonProtocol(WebSocketServerProtocol):
 
     def _close(self, code: int, reason: str) -> None:
         """Close with any code; Autobahn's own ``sendClose`` takes only those for applications."""
+        self.delivery.stop()
         self.sendCloseFrame(code, reason.encode())
 
     def _gap(self, process: str, dropped: int, seq: int) -> bytes:
+        """Word the notice of lost lines, the first of them numbered *seq*: who goes on from its id is told them."""
         data = {"process": process, "dropped": dropped}
-        return frame(encode("log_gap", data, id=id_of(seq), at=self.factory.bus.now()))
+        return frame(encode("log_gap", data, id=aside(seq - 1, id_of(seq)), at=self.factory.bus.now()))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Forget the connection; its subscription ends with it."""
         if self in self.factory.connections:
-            self._catching_up = None
-            self.outbox.stop()
+            self.delivery.stop()
             self.factory.closed(self)
 
 
@@ -273,7 +198,7 @@ class DaemonSocketFactory(WebSocketServerFactory):
         channels: Channels,
         archive: Archive,
     ) -> None:
-        super().__init__(reactor=reactor)
+        super().__init__(reactor=reactor, server="PMDaemon")
         self.setProtocolOptions(**OPTIONS)
         self.clock: IReactorTime = reactor
         self.bus = bus
@@ -296,7 +221,6 @@ class DaemonSocketFactory(WebSocketServerFactory):
     def closed(self, connection: DaemonProtocol) -> None:
         """Drop a connection."""
         self.connections.discard(connection)
-        self.channels.gone(connection)
         if self.connections:
             return
         if self._heart.running:

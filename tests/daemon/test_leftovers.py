@@ -108,13 +108,13 @@ class AfterAStop(ChildTestCase):
         assert not alive(pid)
 
     async def test_another_signal_reaches_what_is_left(self) -> None:
-        said = 'trap "" TERM; trap "echo int; exit" INT; echo $$; while :; do sleep 0.01; done'
+        said = 'trap "" TERM; trap "echo hup; exit" HUP; echo $$; while :; do sleep 0.01; done'
         protocol, transport, _ = await self.leave("session", said)
         transport.signalProcess("TERM")
         await until(lambda: protocol.exited)
-        transport.signalProcess("INT")
+        transport.signalProcess("HUP")
         await protocol.ended
-        assert protocol.output[1].endswith(b"int\n")
+        assert protocol.output[1].endswith(b"hup\n")
 
     async def test_signals_at_any_moment(self) -> None:
         protocol, transport, pid = await self.leave("double fork", IGNORES)

@@ -2,6 +2,7 @@
 
 import os
 import tracemalloc
+from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pmdaemon.daemon import logfile
 from pmdaemon.daemon.logfile import INDEX_SUFFIX, RECORD, LogFile
+from pmdaemon.keeper.housekeeper import Housekeeper
+from pmdaemon.keeper.layout import segments
+from pmdaemon.keeper.segments import Limits, SegmentedLog
 
 
 class FileCase(SynchronousTestCase):
@@ -134,3 +138,165 @@ class Times(FileCase):
         self.patch(os, "pread", lambda *args: reads.append(args) or pread(*args))
         self.assertEqual(self.file.time_at(7_777), 777.7)
         self.assertLess(len(reads), 20)
+
+
+class Segments(FileCase):
+    """A log that was rotated: three segments of two lines each, and the current file with one."""
+
+    data = b"one\ntwo\nthree\nfour\nfive\nsix\nseven\n"
+    starts = (0, 8, 19, 28)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.time = 100.0
+        self.log = SegmentedLog(self.path, Limits(), now=lambda: self.time)
+        self.addCleanup(self.log.close)
+        lines = self.data.splitlines(keepends=True)
+        for first in (0, 2, 4):
+            for line in lines[first : first + 2]:
+                self.add(line)
+            self.log.rotate()
+        self.add(lines[6])
+
+    def add(self, line: bytes) -> None:
+        self.log.append(line)
+        self.time += 1
+
+    def compress(self) -> None:
+        housekeeper = Housekeeper(os.path.dirname(self.path), say=self.fail)
+        housekeeper._running = True
+        housekeeper.look(self.log)
+        housekeeper.work()
+
+    def opened(self) -> list[str]:
+        """Which files are opened from now on."""
+        opened, open_ = [], os.open
+        self.patch(os, "open", lambda path, *args: opened.append(os.path.basename(path)) or open_(path, *args))
+        return opened
+
+    def in_each_form(self, check: Callable[[], None]) -> None:
+        check()
+        self.compress()
+        self.assertTrue(all(segment.packed for segment in segments(self.path)))
+        self.file.close()
+        check()
+
+    def test_every_range(self) -> None:
+        def check() -> None:
+            self.assertEqual((self.file.base, self.file.end()), (0, len(self.data)))
+            for start in range(len(self.data) + 3):
+                for end in range(len(self.data) + 3):
+                    self.assertEqual(self.file.read(start, end), self.data[start:end])
+
+        self.in_each_form(check)
+
+    def test_lines_begin_where_they_do_in_one_file(self) -> None:
+        def check() -> None:
+            for offset in range(len(self.data) + 1):
+                self.assertEqual(self.file.line_start(offset), self.data.rfind(b"\n", 0, offset) + 1)
+            tails = [self.data[self.file.tail_start(lines) :].count(b"\n") for lines in range(9)]
+            self.assertEqual(tails, [0, 1, 2, 3, 4, 5, 6, 7, 7])
+
+        self.in_each_form(check)
+
+    def test_times(self) -> None:
+        def check() -> None:
+            at = [self.data.index(word) for word in self.data.split()]
+            self.assertEqual([self.file.time_at(offset) for offset in at], [100, 101, 102, 103, 104, 105, 106])
+            self.assertEqual(self.file.time_at(len(self.data) - 1), 106)
+            self.assertEqual([self.file.offset_at(100 + number) for number in range(7)], at)
+            self.assertEqual(
+                (self.file.offset_at(0), self.file.offset_at(104.5), self.file.offset_at(107)), (0, 24, 34)
+            )
+
+        self.in_each_form(check)
+
+    def test_times_of_logs_whose_last_file_is_empty(self) -> None:
+        self.log.rotate()
+        self.assertEqual([self.file.offset_at(time) for time in (100, 105.5, 106, 107)], [0, 28, 28, 34])
+        self.assertEqual((self.file.time_at(33), self.file.time_at(34)), (106, None))
+
+    def test_an_index_that_is_missing(self) -> None:
+        os.unlink(segments(self.path)[1].index_path)
+        self.assertEqual([self.file.time_at(start) for start in self.starts], [100, None, 104, 106])
+        self.assertEqual([self.file.offset_at(time) for time in (101, 102, 103, 104)], [4, 19, 19, 19])
+
+    def test_what_was_deleted(self) -> None:
+        for segment in segments(self.path)[:2]:
+            segment.remove()
+        self.assertEqual((self.file.base, self.file.end()), (19, 34))
+        self.assertEqual([self.file.read(start, 34) for start in (0, 8, 19)], [b"", b"", self.data[19:]])
+        self.assertEqual((self.file.tail_start(9), self.file.line_start(25), self.file.line_start(19)), (19, 24, 19))
+        self.assertEqual((self.file.time_at(0), self.file.offset_at(0)), (None, 19))
+
+    def test_a_gap(self) -> None:
+        segments(self.path)[1].remove()
+        self.assertEqual((self.file.base, self.file.read(4, 34)), (0, b"two\n"))
+        self.assertEqual(self.file.tail_start(9), 19)
+
+    def test_only_the_current_file_is_opened_for_what_is_in_it(self) -> None:
+        opened = self.opened()
+        self.patch(os, "listdir", self.fail)
+        self.assertEqual((self.file.read(28, 99), self.file.end()), (b"seven\n", 34))
+        self.assertEqual(opened, [os.path.basename(self.path), os.path.basename(self.path) + ".idx"])
+
+    def test_what_was_open_is_read_to_its_end_though_it_is_no_more(self) -> None:
+        self.assertEqual(self.file.read(28, 30), b"se")
+        self.add(b"eight\n")
+        self.log.flush_all()
+        self.add(b"nine\n")
+        self.assertEqual((self.file.end(), self.file.base), (45, 40))
+        self.assertEqual(self.file.read(30, 45), b"ven\neight\nnine\n")
+        self.assertEqual((self.file.read(41, 45), self.file.read(30, 45)), (b"ine\n", b""))
+
+    def test_what_is_open_may_be_rotated_away_many_times(self) -> None:
+        expected = self.data
+        self.file.read(28, 30)
+        for number in range(9):
+            self.add(b"%d\n" % number)
+            self.log.rotate()
+            expected += b"%d\n" % number
+        self.assertEqual(self.file.read(28, 99), expected[28:])
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(9):
+            self.assertEqual(self.file.read(0, 99), expected)
+        self.assertLessEqual(len(os.listdir("/dev/fd")), before + 2)
+
+    def test_while_one_file_is_replaced_by_the_next(self) -> None:
+        """The writer is stopped between any two steps."""
+        real, found = os.rename, []
+
+        def rename(*names: str) -> None:
+            for file in (self.file, LogFile(self.path)):
+                found.append((file.end(), file.read(0, 99), file.time_at(28)))
+                file.read(28, 30)
+            real(*names)
+
+        self.patch(os, "rename", rename)
+        self.log.rotate()
+        self.assertEqual(found, [(34, self.data, 106)] * 8)
+
+    def test_a_file_that_another_put_in_its_place(self) -> None:
+        """As logrotate does, before it has the writer turn to it."""
+        self.file.read(28, 30)
+        os.rename(self.path, self.path + ".1")
+        self.put(b"")
+        self.add(b"eight\n")
+        self.assertEqual((self.file.read(28, 50), self.file.end()), (b"seven\neight\n", 40))
+        self.log.reopen()
+        self.add(b"nine\n")
+        self.assertEqual((self.file.end(), self.file.read(40, 50)), (45, b"nine\n"))
+
+    def test_a_log_that_was_removed_and_begins_anew(self) -> None:
+        self.assertEqual(self.file.end(), 34)
+        for name in os.listdir(os.path.dirname(self.path)):
+            if name.startswith(os.path.basename(self.path)):
+                os.unlink(os.path.join(os.path.dirname(self.path), name))
+        self.put(b"new\n")
+        self.assertEqual((self.file.base, self.file.end(), self.file.read(0, 9)), (0, 4, b"new\n"))
+
+    def test_damage_is_an_error(self) -> None:
+        self.put(b"not gzip", segments(self.path)[0].packed_path)
+        os.unlink(segments(self.path)[0].plain_path)
+        self.assertRaises(OSError, self.file.read, 0, 5)
+        self.assertEqual(self.file.read(8, 12), b"thre")

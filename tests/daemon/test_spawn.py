@@ -251,7 +251,7 @@ class Signals(ChildTestCase):
         self.assertRaises(ProcessExitedAlready, transport.relay_signal, "HUP")
 
     async def test_ended_and_not_yet_reaped(self) -> None:
-        protocol, transport = self.start("true")
+        protocol, transport = self.start("sleep", "0.2")
         wait_for_exit(transport)
         transport.signalProcess("TERM")  # as good as sent
         await protocol.ended

@@ -4,6 +4,7 @@ import codecs
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +44,22 @@ def require(test: TestCase, name: str, *elsewhere: str) -> str:
     return found
 
 
+def node(test: TestCase) -> tuple[str, dict[str, str]]:
+    """Node.js, and the environment in which it finds the npm package ws; as `require` where there is none."""
+    program = require(test, "node")
+    where = [path for path in (str(TOOLS / "node_modules"), os.environ.get("NODE_PATH", "")) if path]
+    if not any(os.path.isdir(os.path.join(path, "ws")) for path in where):
+        missing(test, "the npm package ws is not installed; `make tools` installs it")
+    return program, {"NODE_PATH": os.pathsep.join(where)}
+
+
+def free_port() -> int:
+    """A TCP port that nobody has right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def missing(test: TestCase, why: str) -> NoReturn:
     """Skip ``test``, or fail it where every tool has to be there."""
     if os.environ.get("PMDAEMON_REQUIRE_TOOLS") == "1":
@@ -51,11 +68,12 @@ def missing(test: TestCase, why: str) -> NoReturn:
 
 
 class Program(ProcessProtocol):
-    """One running program, with standard output and error read as one text."""
+    """One running program, with standard output and error read as one text; ``errors`` is the latter alone."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = list(argv)
         self.output = ""
+        self.errors = ""
         self.exit: str | int | None = None
         self.pid = 0
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -112,7 +130,9 @@ class Program(ProcessProtocol):
         self.output += self._decode(data)
         self._look()
 
-    errReceived = outReceived
+    def errReceived(self, data: bytes) -> None:
+        self.errors += data.decode("utf-8", "replace")
+        self.outReceived(data)
 
     def processEnded(self, reason: Failure) -> None:
         how = reason.value
@@ -131,6 +151,11 @@ class Program(ProcessProtocol):
             if match := entry[0].search(self.output):
                 self._waiting.remove(entry)
                 entry[1].callback(match)
+
+
+def twistd(*options: str, before: str = "") -> list[str]:
+    """The command line of this interpreter's twistd; ``before`` is Python that runs first."""
+    return [sys.executable, "-c", f"{before}\nfrom twisted.scripts.twistd import run; run()", *options]
 
 
 def python(script: str, *args: str) -> list[str]:

@@ -2,22 +2,14 @@
 
 import os
 import shutil
-import socket
 
 from twisted.trial.unittest import TestCase
 
 from tests.integration.harness import Client, LiveDaemon
-from tests.integration.program import ROOT, TOOLS, Program, missing, python, require
+from tests.integration.program import ROOT, Program, free_port, node, python
 
 NAMES = ("web", "worker-0", "worker-1", "flaky")
 STEADY = {"PACE": "0.05", "CRASH_AFTER": "900"}
-
-
-def free_port() -> int:
-    """A TCP port that nobody has right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def example_daemon(test: TestCase, *options: str, **more: object) -> tuple[LiveDaemon, Client]:
@@ -88,11 +80,8 @@ class ClientTests(TestCase):
         self.assertRegex(lost.output, r"\Acannot watch: .*refused|\Acannot watch: .*(ECONNREFUSED|Connect call failed)")
 
     async def test_node(self) -> None:
-        node = require(self, "node")
-        where = [path for path in (str(TOOLS / "node_modules"), os.environ.get("NODE_PATH", "")) if path]
-        if not any(os.path.isdir(os.path.join(path, "ws")) for path in where):
-            missing(self, "the npm package ws is not installed; `make tools` installs it")
-        await self.check([node, "examples/node-client.js"], {"NODE_PATH": os.pathsep.join(where)})
+        program, env = node(self)
+        await self.check([program, "examples/node-client.js"], env)
 
     async def test_asyncio(self) -> None:
         await self.check(python("examples/python_client.py"))

@@ -115,7 +115,7 @@ class OwnPageTests(TestCase):
         refused = "pmdaemon.stopProcess('nobody').then(() => null, (error) => [error.code, error.hint, error.message])"
         code, hint, message = await page.evaluate(refused)
         self.assertEqual(code, "PROCESS_NOT_FOUND")
-        self.assertTrue(message.startswith("cannot stop"), (message, hint))
+        self.assertTrue(message.startswith("cannot find"), (message, hint))
         self.assertEqual(page.errors, [])
 
     async def test_a_page_like_the_document_s(self) -> None:

@@ -1,0 +1,131 @@
+"""What ``twistd pmdaemon`` takes, and what it makes of twistd's own options: the first half of a start.
+
+Whatever is wrong ends it with one line, before anything is made. The parts are made and joined in ``service``.
+"""
+
+# mypy: disallow-untyped-calls=False
+# (twisted.python.usage has few annotations)
+
+import os
+import sqlite3
+import sys
+from getopt import getopt
+from typing import Any, NoReturn
+
+from twisted.python import usage
+
+import pmdaemon
+from pmdaemon.daemon.actions import read_ecosystem
+from pmdaemon.daemon.home import Home, HomeError
+from pmdaemon.daemon.store import StoreError
+from pmdaemon.errors import PMDaemonError
+from pmdaemon.web.guard import Guard
+from pmdaemon.web.listen import ListenError
+
+__all__ = ["REFUSALS", "Options", "names_of", "refuse"]
+
+PORT = 9615
+REFUSALS = (PMDaemonError, HomeError, ListenError, StoreError, sqlite3.Error, NotADirectoryError, usage.UsageError)
+"""What is told the user in one line; anything else is a defect."""
+
+
+def refuse(why: Exception) -> NoReturn:
+    """End the start."""
+    hint = getattr(why, "hint", None)
+    raise SystemExit(f"pmdaemon: {why}" + (f"; {hint}" if hint else ""))
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError("a port is a number from 0 to 65535")
+    return port
+
+
+class Options(usage.Options):
+    """What ``twistd pmdaemon`` takes."""
+
+    synopsis = "[options]"
+    optParameters = [  # noqa: RUF012  # twisted reads it so
+        ["port", "p", PORT, "Port of the WebSocket API and the pages; 0 takes a free one", _port],
+        ["host", None, None, "Address to listen on (default: 127.0.0.1 and ::1)"],
+        ["home", None, None, "Directory of state and logs (default: $PMDAEMON_HOME or ~/.pmdaemon)"],
+        ["config", "c", None, "Ecosystem file whose apps to run (JSON, YAML or TOML)"],
+        ["www", None, None, "Directory of your own pages, served at /www/"],
+    ]
+
+    optFlags = [  # noqa: RUF012  # twisted reads it so
+        ["no-keeper", None, "Hold the processes in the daemon itself: they end with it, however it ends"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["allow_host"] = []
+        self["allow_origin"] = []
+
+    def opt_allow_host(self, host: str) -> None:
+        """Another name of this machine that requests may be sent to; may be given several times."""
+        self["allow_host"].append(host)
+
+    def opt_allow_origin(self, origin: str) -> None:
+        """Another page that may connect, such as https://example.org; may be given several times."""
+        self["allow_origin"].append(origin)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        sys.stdout.write(f"pmdaemon {pmdaemon.__version__}\n")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Read the command line; SystemExit with one line where it is wrong."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as why:
+            raise SystemExit(f"pmdaemon: {why}; see twistd pmdaemon --help") from None
+
+    def postOptions(self) -> None:
+        """Read the files, then claim the home: twistd looks for the pid file, which is there, before it makes us."""
+        twistd: Any = self.parent or {}
+        own_umask = os.umask(0o077)
+        self["umask"] = own_umask if twistd.get("umask") is None else twistd["umask"]
+        try:
+            for option in ("chroot", "uid", "gid"):
+                if twistd.get(option) is not None:
+                    raise usage.UsageError(f"cannot be started with --{option}; start twistd as the user it is to be")
+            self["guard"] = Guard([*names_of(self["host"]), *self["allow_host"]], self["allow_origin"])
+            self["apps"] = read_ecosystem(self["config"]) if self["config"] else []
+            self["www"] = _directory(self["www"])
+            home = self["claimed"] = Home.claim(self["home"] or os.environ.get("PMDAEMON_HOME") or "~/.pmdaemon")
+        except REFUSALS as why:
+            refuse(why)
+        _settle_in(twistd, home)
+
+
+def names_of(host: str | None) -> list[str]:
+    """Return how requests name the address that was asked for, where that is one that can be named."""
+    if not host or host in ("0.0.0.0", "::"):
+        return []
+    name = host.partition("%")[0]  # of fe80::1%eth0 the address alone
+    return [f"[{name}]" if ":" in name else name]
+
+
+def _directory(path: str | None) -> str | None:
+    if path is None:
+        return None
+    if not os.path.isdir(path):
+        raise NotADirectoryError(f"cannot serve --www {path}: it is not a directory")
+    return os.path.abspath(path)
+
+
+def _settle_in(twistd: Any, home: Home) -> None:
+    """Have twistd put its pid file and its log into the home, and print little, unless it was told otherwise."""
+    if not twistd:
+        return
+    if not any(option == "--pidfile" for option, _ in getopt(sys.argv[1:], twistd.shortOpt, twistd.longOpt)[0]):
+        twistd["pidfile"] = str(home.pidfile)
+    if twistd["logfile"] or twistd["syslog"] or twistd["logger"]:
+        return
+    if twistd["nodaemon"]:
+        twistd["logger"] = "pmdaemon.console.observer"
+    else:
+        twistd["logfile"] = str(home.log)
