@@ -107,7 +107,7 @@ class Daemon(Service):
         )
         store.written = self.bus.soon
         self.logs = Logs(reactor, self.bus, self.journal, home.logs, time.time, writes=not keeper)
-        self.supervisor = Supervisor(store, self.logs, cores=os.cpu_count() or 1, now=time.time)
+        self.supervisor = Supervisor(store, self.logs, cores=os.cpu_count() or 1, now=time.time, keeper=keeper)
         self.sampler = Sampler(reactor, self.supervisor.roots)
         self.keeping = self._keeping() if keeper else None
         self.supervisor.means = self._means(umask)

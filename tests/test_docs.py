@@ -21,6 +21,7 @@ from pmdaemon.core.lifecycle import STATUS
 from pmdaemon.core.lines import LEVELS
 from pmdaemon.core.pm2 import HARMLESS, SPELLINGS, UNSUPPORTED
 from pmdaemon.core.spec import AppSpec, HealthCheck
+from pmdaemon.core.upkeep import Upkeep
 from pmdaemon.service import Options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +126,8 @@ class ConfigurationTests(SynchronousTestCase):
 
     def assert_fields(self, spec: type[msgspec.Struct]) -> None:
         rows = self.document.table(spec.__name__)
-        fields = {field.name: field for field in msgspec.structs.fields(spec)}
+        inherited = set(Upkeep.__struct_fields__) if spec is AppSpec else set()
+        fields = {field.name: field for field in msgspec.structs.fields(spec) if field.name not in inherited}
         self.assertEqual(list(rows), list(fields), "all of them, in the order of the code")
         for name, field in fields.items():
             told = rows[name][0].astext()
@@ -138,6 +140,9 @@ class ConfigurationTests(SynchronousTestCase):
 
     def test_fields_of_an_app(self) -> None:
         self.assert_fields(AppSpec)
+
+    def test_fields_that_need_the_keeper(self) -> None:
+        self.assert_fields(Upkeep)
 
     def test_fields_of_a_health_check(self) -> None:
         self.assert_fields(HealthCheck)

@@ -12,6 +12,8 @@ SPELLINGS = {
     "error": "error_file",
     "exec_interpreter": "interpreter",
     "node_args": "interpreter_args",
+    "uid": "user",
+    "gid": "group",
 }
 """PM2's key -> ours, where both mean the same."""
 
@@ -25,19 +27,7 @@ HARMLESS: Mapping[str, tuple[tuple[str | bool, ...], str, str]] = {
 }
 """Key -> the values that ask for what happens anyway; problem and hint of any other value."""
 
-_OWN_USER = "leave it out; an app runs as the user the daemon runs as"
-_NOT_ROTATED = "leave it out; use logrotate with copytruncate until then"
-
 UNSUPPORTED = {
-    "user": _OWN_USER,
-    "group": _OWN_USER,
-    "uid": _OWN_USER,
-    "gid": _OWN_USER,
-    "umask": "leave it out; an app has the umask the daemon was started with",
-    "nice": 'leave it out and start the program through nice: script "nice -n 5 PROGRAM"',
-    "log_max_size": _NOT_ROTATED,
-    "log_max_files": _NOT_ROTATED,
-    "log_compress": _NOT_ROTATED,
     "depends_on": "leave it out; let the app try again until what it needs is there",
     "cron": "leave it out; let cron itself send a restart",
     "sockets": "leave it out; an app opens its own sockets",

@@ -22,10 +22,13 @@ from pmdaemon.core.names import (
 )
 from pmdaemon.core.ports import PORT_PATTERN, PortRequest
 from pmdaemon.core.units import MILLISECOND, SECOND, Duration, Size, seconds, size
+from pmdaemon.core.upkeep import Upkeep
 from pmdaemon.core.values import (
     MAX_TEXT,
     MAX_WORDS,
     EnvValue,
+    Text,
+    about,
     check_durations,
     check_env,
     check_texts,
@@ -41,13 +44,8 @@ __all__ = ["AppSpec", "CheckTiming", "HealthCheck", "LogLine", "Timing", "check_
 MAX_ENV_ENTRIES = 1000
 MAX_INSTANCES = 1000
 
-Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 Words = Annotated[list[Annotated[str, Meta(max_length=MAX_TEXT)]], Meta(max_length=MAX_WORDS)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-
-
-def _about(description: str, **schema: object) -> Meta:
-    return Meta(description=description, extra_json_schema=schema or None)
 
 
 class CheckTiming(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,21 +70,21 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a running process is asked whether it is well."""
 
-    check_type: Annotated[Literal["http", "script", "tcp"], _about("What is done to ask.")]
+    check_type: Annotated[Literal["http", "script", "tcp"], about("What is done to ask.")]
     url: Annotated[
-        Text | None, _about("http: what is fetched; a status of 200 to 299 is healthy, no redirect is followed.")
+        Text | None, about("http: what is fetched; a status of 200 to 299 is healthy, no redirect is followed.")
     ] = None
-    script: Annotated[Text | None, _about("script: what is run in the app's directory; exit 0 is healthy.")] = None
-    host: Annotated[Text, _about("tcp: the host to connect to.")] = "localhost"
-    port: Annotated[Port | None, _about("tcp: the port to connect to.")] = None
-    interval: Annotated[Duration, _about("Time from one check to the next; a bare number is in seconds.")] = 30
-    timeout: Annotated[Duration, _about("How long an answer may take; a bare number is in seconds.")] = 5
-    retries: Annotated[int, Meta(ge=1, le=1000), _about("Failures in a row that make it unhealthy.")] = 3
+    script: Annotated[Text | None, about("script: what is run in the app's directory; exit 0 is healthy.")] = None
+    host: Annotated[Text, about("tcp: the host to connect to.")] = "localhost"
+    port: Annotated[Port | None, about("tcp: the port to connect to.")] = None
+    interval: Annotated[Duration, about("Time from one check to the next; a bare number is in seconds.")] = 30
+    timeout: Annotated[Duration, about("How long an answer may take; a bare number is in seconds.")] = 5
+    retries: Annotated[int, Meta(ge=1, le=1000), about("Failures in a row that make it unhealthy.")] = 3
     start_period: Annotated[
-        Duration, _about("Time after a start in which failures do not count; a bare number is in seconds.")
+        Duration, about("Time after a start in which failures do not count; a bare number is in seconds.")
     ] = 0
-    enabled: Annotated[bool, _about("false: the check is kept but not done.")] = True
-    restart: Annotated[bool, _about("Whether an unhealthy process is restarted.")] = True
+    enabled: Annotated[bool, about("false: the check is kept but not done.")] = True
+    restart: Annotated[bool, about("Whether an unhealthy process is restarted.")] = True
 
     def __post_init__(self) -> None:
         check_texts(self)
@@ -117,7 +115,7 @@ CHECK_KEYS = {"http": ("url",), "script": ("script",), "tcp": ("port", "host")}
 class LogLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ready when the process has written a line that contains a text."""
 
-    log_line: Annotated[Text, _about("The text to wait for; upper and lower case differ.")]
+    log_line: Annotated[Text, about("The text to wait for; upper and lower case differ.")]
 
     def __post_init__(self) -> None:
         check_texts(self)
@@ -125,84 +123,80 @@ class LogLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise FieldError("log_line", "must be within one line", "choose a text without a line break")
 
 
-class AppSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class AppSpec(Upkeep, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One app: what to run, how many times, and what to do when it ends.
 
     After `parse_app` its paths are absolute. Two specs are the same declaration if they are equal.
     """
 
     name: Annotated[
-        str, _about("Unique name of the app.", pattern=NAME_PATTERN, **{"not": {"pattern": RESERVED_PATTERN}})
+        str, about("Unique name of the app.", pattern=NAME_PATTERN, **{"not": {"pattern": RESERVED_PATTERN}})
     ]
     script: Annotated[
         Text,
-        _about("The program: a path, a name to find in cwd or on PATH, or a command line; no shell reads it."),
+        about("The program: a path, a name to find in cwd or on PATH, or a command line; no shell reads it."),
     ]
-    interpreter: Annotated[Text | None, _about("What runs the script: by its suffix if absent, 'none' for none.")] = (
-        None
-    )
+    interpreter: Annotated[Text | None, about("What runs the script: by its suffix if absent, 'none' for none.")] = None
     interpreter_args: Annotated[
-        Words | str, _about("Arguments of the interpreter; a string is split like a shell splits it.")
+        Words | str, about("Arguments of the interpreter; a string is split like a shell splits it.")
     ] = []
-    args: Annotated[Words | str, _about("Arguments of the script; a string is split like a shell splits it.")] = []
-    cwd: Annotated[Text, _about("Directory to run in, relative to this file's.")] = "."
+    args: Annotated[Words | str, about("Arguments of the script; a string is split like a shell splits it.")] = []
+    cwd: Annotated[Text, about("Directory to run in, relative to this file's.")] = "."
     env: Annotated[
         dict[str, EnvValue],
         Meta(max_length=MAX_ENV_ENTRIES),
-        _about("Environment variables, on top of the daemon's own.", propertyNames={"pattern": "^[^=\\u0000]+$"}),
+        about("Environment variables, on top of the daemon's own.", propertyNames={"pattern": "^[^=\\u0000]+$"}),
     ] = {}
     env_file: Annotated[
         Text | Annotated[list[Text], Meta(max_length=100)] | None,
-        _about("Files of NAME=VALUE lines, read at each start and never stored."),
+        about("Files of NAME=VALUE lines, read at each start and never stored."),
     ] = None
     instances: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_INSTANCES)] | Literal["max"],
-        _about("How many processes run it; max is one for each core."),
+        about("How many processes run it; max is one for each core."),
     ] = 1
     port: Annotated[
-        Port | Annotated[str, _about("A port or a range.", pattern=PORT_PATTERN)] | None,
-        _about("The PORT it is given: one, a range with one for each instance, or auto: any free one of a range."),
+        Port | Annotated[str, about("A port or a range.", pattern=PORT_PATTERN)] | None,
+        about("The PORT it is given: one, a range with one for each instance, or auto: any free one of a range."),
     ] = None
-    namespace: Annotated[str, _about("A group that commands can name as ns:NAMESPACE.", pattern=NAME_PATTERN)] = (
+    namespace: Annotated[str, about("A group that commands can name as ns:NAMESPACE.", pattern=NAME_PATTERN)] = (
         "default"
     )
-    autorestart: Annotated[bool, _about("Whether it is started again when it ends unasked.")] = True
+    autorestart: Annotated[bool, about("Whether it is started again when it ends unasked.")] = True
     max_restarts: Annotated[
-        int, Meta(ge=0, le=1_000_000), _about("Unasked ends within restart_window, after which it is given up.")
+        int, Meta(ge=0, le=1_000_000), about("Unasked ends within restart_window, after which it is given up.")
     ] = 16
-    restart_window: Annotated[Duration, _about("The sliding window of max_restarts; a bare number is in ms.")] = 60000
-    min_uptime: Annotated[Duration, _about("An end sooner than this is a failed start; a bare number is in ms.")] = 1000
-    restart_delay: Annotated[Duration, _about("Wait before each restart; a bare number is in ms.")] = 0
+    restart_window: Annotated[Duration, about("The sliding window of max_restarts; a bare number is in ms.")] = 60000
+    min_uptime: Annotated[Duration, about("An end sooner than this is a failed start; a bare number is in ms.")] = 1000
+    restart_delay: Annotated[Duration, about("Wait before each restart; a bare number is in ms.")] = 0
     exp_backoff_restart_delay: Annotated[
-        Duration, _about("First wait before a restart, doubled each time up to 15 s; a bare number is in ms; 0 is off.")
+        Duration, about("First wait before a restart, doubled each time up to 15 s; a bare number is in ms; 0 is off.")
     ] = 0
     stop_exit_codes: Annotated[
-        list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=256), _about("Exit codes that are not restarted.")
+        list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=256), about("Exit codes that are not restarted.")
     ] = []
-    stop_signal: Annotated[
-        str, _about("Signal that asks it to end, with or without SIG.", pattern="^[A-Za-z0-9]+$")
-    ] = "SIGTERM"
+    stop_signal: Annotated[str, about("Signal that asks it to end, with or without SIG.", pattern="^[A-Za-z0-9]+$")] = (
+        "SIGTERM"
+    )
     kill_timeout: Annotated[
-        Duration, _about("Time from the stop signal to SIGKILL for the whole process tree; a bare number is in ms.")
+        Duration, about("Time from the stop signal to SIGKILL for the whole process tree; a bare number is in ms.")
     ] = 1600
     max_memory_restart: Annotated[
-        Size | None, _about("Resident memory of the process tree at which it is restarted; a bare number is in bytes.")
+        Size | None, about("Resident memory of the process tree at which it is restarted; a bare number is in bytes.")
     ] = None
-    out_file: Annotated[Text | None, _about("Where standard output goes; a relative path stays below its base.")] = None
-    error_file: Annotated[Text | None, _about("Where standard error goes; a relative path stays below its base.")] = (
-        None
-    )
-    log_file: Annotated[Text | None, _about("A third file that takes a copy of both streams.")] = None
-    pid_file: Annotated[Text | None, _about("Where the pid is written; a relative path stays below its base.")] = None
-    health_check: Annotated[HealthCheck | None, _about("How a running process is asked whether it is well.")] = None
+    out_file: Annotated[Text | None, about("Where standard output goes; a relative path stays below its base.")] = None
+    error_file: Annotated[Text | None, about("Where standard error goes; a relative path stays below its base.")] = None
+    log_file: Annotated[Text | None, about("A third file that takes a copy of both streams.")] = None
+    pid_file: Annotated[Text | None, about("Where the pid is written; a relative path stays below its base.")] = None
+    health_check: Annotated[HealthCheck | None, about("How a running process is asked whether it is well.")] = None
     readiness: Annotated[
         Literal["exec", "health", "port", "notify"] | LogLine | None,
-        _about("When it counts as online; health if a check is enabled, else exec."),
+        about("When it counts as online; health if a check is enabled, else exec."),
     ] = None
     listen_timeout: Annotated[
-        Duration, _about("Readiness later than this is a failed start; a bare number is in ms.")
+        Duration, about("Readiness later than this is a failed start; a bare number is in ms.")
     ] = 30000
-    autostart: Annotated[bool, _about("Whether it is started when the daemon starts.")] = True
+    autostart: Annotated[bool, about("Whether it is started when the daemon starts.")] = True
 
     def __post_init__(self) -> None:
         check_texts(self)
@@ -214,6 +208,7 @@ class AppSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         checked("stop_signal", signal_number, self.stop_signal)
         if self.max_memory_restart is not None and checked("max_memory_restart", size, self.max_memory_restart) < 1:
             raise FieldError("max_memory_restart", "must be more than 0", "leave it out for no limit")
+        self.check_upkeep()
         _check_port(self)
         _check_readiness(self)
 

@@ -7,9 +7,11 @@ import math
 import shlex
 import signal
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
 from pmdaemon.core.fields import FieldError, checked, nearest, shown, step
 from pmdaemon.core.units import seconds
@@ -19,6 +21,8 @@ __all__ = [
     "MAX_TEXT",
     "MAX_WORDS",
     "EnvValue",
+    "Text",
+    "about",
     "check_durations",
     "check_env",
     "check_texts",
@@ -32,7 +36,13 @@ MAX_TEXT = 64 * 1024
 MAX_WORDS = 1000
 MAX_ENV = 256 * 1024
 
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 EnvValue = str | int | float | bool
+
+
+def about(description: str, **schema: object) -> Meta:
+    """Return what the JSON Schema says of a field: a sentence, and further keywords."""
+    return Meta(description=description, extra_json_schema=schema or None)
 
 
 def check_texts(struct: msgspec.Struct) -> None:

@@ -72,18 +72,29 @@ class KeptProcess:
         self.protocol = protocol
         self.over = False
         self.reason: Failure | None = None
+        self._early: list[str | int] = []
+
+    def born(self, pid: int) -> None:
+        """Its program runs. A keeper knows nothing of a child before, so it gets only now what was to end it."""
+        self.pid = pid
+        self.protocol.makeConnection(self)
+        for signalID in self._early:
+            self.signalProcess(signalID)
 
     def signalProcess(self, signalID: str | int) -> None:
         """Ask it to end, its group first; "KILL" ends the whole tree. As ``spawn.SpawnedProcess``."""
         if self.over:
             raise ProcessExitedAlready
+        if self.pid is None:
+            self._early.append(signalID)
+            return
         number = _number(signalID)
         scope = "tree" if number == signal.SIGKILL else "group"
         self._keeping.post("signal", self.key, sig=number, scope=scope, stop=True)
 
     def relay_signal(self, signalID: str | int) -> None:
         """Send a signal that is not meant to end it to its group."""
-        if self.over:
+        if self.over or self.pid is None:
             raise ProcessExitedAlready
         self._keeping.post("signal", self.key, sig=_number(signalID), scope="group", stop=False)
 
@@ -222,9 +233,8 @@ class Keeping:
         return kid
 
     def _born(self, kid: KeptProcess, pid: int) -> None:
-        kid.pid = pid
         if not kid.over:
-            kid.protocol.makeConnection(kid)
+            kid.born(pid)
 
     def _refused(self, kid: KeptProcess, reason: str, failed: Callable[[str], None]) -> None:
         kid.over = True

@@ -158,9 +158,15 @@ class Launcher:
     def _birth(self, process: Process) -> Birth:
         """Return what a keeper has to know beside what is executed."""
         out, err, both = self._logs.paths(process)
-        logs = {"1": {"path": out}, "2": {"path": err}}
+        limits = process.spec.log_limits
+        logs = {"1": {"path": out, **limits}, "2": {"path": err, **limits}}
         return Birth(
-            id=str(process.id), inc=process.incarnation or 0, logs=logs, copy=both, rights={"umask": self._umask}
+            id=str(process.id),
+            inc=process.incarnation or 0,
+            logs=logs,
+            copy=both,
+            on_full=process.spec.on_full,
+            rights={"umask": self._umask, **process.spec.rights},
         )
 
     def _failed(self, process: Process, child: Child, reason: str) -> None:

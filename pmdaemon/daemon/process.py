@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from pmdaemon.core.health import DETAILS
 from pmdaemon.core.lifecycle import RESTING, STATUS, Action, Input, State, step
-from pmdaemon.core.restart import End, RestartPolicy
+from pmdaemon.core.restart import End, RestartPolicy, Verdict
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.child import Child, signal_name
 from pmdaemon.daemon.means import Means, Watch
@@ -31,8 +31,9 @@ class Process:
     ``spec`` is what the living child was started with; where none lives, what the next one will be started with.
     ``started_at`` and ``created_at`` are unix seconds; ``wanted`` tells whether it is to run after a daemon restart.
     ``incarnation`` numbers the latest child, ``became_ready`` tells whether it has come online; ``ended`` is how the
-    child ended that nobody had asked to end, since the last order; ``failure`` is why there was none to end. A *muted*
-    one tells nothing: a reload's newcomer until it takes over its predecessor's voice [R6].
+    child ended that nobody had asked to end, since the last order; ``failure`` is why there was none to end. One
+    ``on_trial`` is not started again when its child ends; a *muted* one tells nothing and is on trial: a reload's
+    newcomer, until it takes over its predecessor's voice [R6].
     """
 
     _log = Logger()
@@ -56,6 +57,7 @@ class Process:
         self.created_at = created_at
         self.restarts = 0
         self.wanted = False
+        self.on_trial = muted
         self.incarnation: int | None = None
         self.state = State.STOPPED
         self.health = "unknown"
@@ -268,6 +270,8 @@ class Process:
 
     def _judge(self, end: End) -> None:
         verdict = self.policy.judge(end, self.spec, self._means.clock.seconds(), self._means.random())
+        if self.on_trial and verdict.input is Input.RETRY:
+            verdict = Verdict(input=Input.GIVE_UP, reason=verdict.reason)
         self.ended = end
         self._unasked = True
         self._delay = verdict.delay
@@ -318,6 +322,7 @@ class Process:
     def take_over(self, old: "Process") -> None:
         """Become the process that *old* was: its number, its history and its voice [R6]. *old* says nothing more."""
         self.restarts = old.restarts + 1
+        self.on_trial = False
         self.wanted = old.wanted and self.state is not State.STOPPED
         health = self.health
         self.voice, old.voice = old.voice, self.voice

@@ -58,16 +58,19 @@ class Replacement:
         """Stop the old one first; if the new one fails, start it again as it was."""
         before, previous_pid = process.spec, process.pid
         process.adopt(spec)
+        process.on_trial = True
         process.restart("reload")
         try:
             await up(process, "reload")
             await stays_up(process, self._clock, "the old configuration is back; see the log")
         except (PMDaemonError, CancelledError) as error:
             process.adopt(before)
+            process.on_trial = False
             if isinstance(error, PMDaemonError):
                 process.restart("reload failed")
                 await process.settled()
             raise
+        process.on_trial = False
         process.tell("reloaded", {"pid": process.pid, "previous_pid": previous_pid})
 
 

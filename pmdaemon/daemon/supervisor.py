@@ -38,14 +38,15 @@ class App:
 
 
 class Supervisor:
-    """The processes of one daemon; *cores* is what ``instances: max`` means."""
+    """The processes of one daemon; *cores* is what ``instances: max`` means, *keeper* whether one holds children."""
 
     _log = Logger()
 
-    def __init__(self, store: Store, logs: Logs, *, cores: int, now: Callable[[], float]) -> None:
+    def __init__(self, store: Store, logs: Logs, *, cores: int, now: Callable[[], float], keeper: bool = True) -> None:
         self._store = store
         self._logs = logs
         self._cores = cores
+        self._keeper = keeper
         self._now = now
         self._queues: dict[int, OrderQueue] = {}
         self._saved: dict[int, StoredProcess] = {}
@@ -174,6 +175,12 @@ class Supervisor:
                 details={"limit": MAX_PROCESSES},
             )
         self._check_logs(spec, mine)
+        if not self._keeper and spec.needs_keeper:
+            raise InvalidConfiguration(
+                f"cannot start '{spec.name}': {spec.needs_keeper[0]} needs the keeper",
+                hint="start the daemon without --no-keeper, or leave it out",
+                details={"path": f"config.{spec.needs_keeper[0]}"},
+            )
 
     def _check_logs(self, spec: AppSpec, mine: set[str]) -> None:
         """A line's process is known by its file, so no two apps may share one."""

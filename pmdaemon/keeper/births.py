@@ -114,7 +114,8 @@ class Births:
         try:
             kid.outlets = self._lives.open_outlets(kid)
             where = "cgroup"
-            kid.cgroup = self._cgroups.make(kid.name)
+            # A name of its own: the group of one that failed goes a little later than its order may come again.
+            kid.cgroup = self._cgroups.make(f"{kid.name}.{os.urandom(4).hex()}")
             where = "fork"
             newborn.complaint, complaint = os.pipe()
             self._check_room(complaint)

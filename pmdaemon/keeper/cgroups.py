@@ -24,8 +24,7 @@ class Cgroups:
         if self.base is None:
             return None
         path = os.path.join(self.base, name)
-        with suppress(FileExistsError):
-            os.mkdir(path)
+        os.mkdir(path)
         return path
 
     def close(self) -> None:

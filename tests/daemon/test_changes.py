@@ -72,13 +72,14 @@ class RollTests(ChangeTestCase):
         self.assertEqual(self.daemon.timers(), [])
 
     def test_does_not_stay_up(self) -> None:
-        """Though it is started again at once, and is online when anybody looks."""
+        """[R6]: whoever ends within its min_uptime has not proved itself."""
         self.running()
         done = self.reload(args=["new"])
         self.daemon.pass_time(0.9)
         self.daemon.children.last.exit(4)
         self.fails(done, "PROCESS_START_FAILED", "did not stay up for its min_uptime (exit code 4)")
         self.assertEqual((self.daemon.pids(), self.daemon.told.story()), ({"web": 1001}, []))
+        self.assertEqual(len(self.daemon.children.all), 2)  # one trial was enough
         self.assert_one_each()
 
     def test_cannot_be_executed(self) -> None:
@@ -166,10 +167,12 @@ class SwapTests(ChangeTestCase):
 
     def test_fixed_port(self) -> None:
         self.running(port=4000)
-        self.succeeds(self.reload(port=4000, args=["new"]))
+        self.succeeds(self.reload(port=4000, args=["new"], min_uptime="2s"))
         self.assertEqual(self.daemon.told.story(), ["restarting", "starting", "online", "+restarted", "+reloaded"])
         self.assertEqual(self.daemon.children.last.argv, ["/bin/sh", "new"])
         self.assertEqual(self.daemon.ports.owner_of(4000), "web")
+        self.daemon.children.last.exit(1)
+        self.daemon.pass_time()
         self.assert_one_each()
 
     def test_what_makes_it_necessary(self) -> None:
@@ -190,9 +193,12 @@ class SwapTests(ChangeTestCase):
         self.daemon.pass_time(0.5)
         self.daemon.children.last.exit(1)
         self.fails(done, "PROCESS_START_FAILED", "did not stay up")
-        self.assertEqual(self.daemon.children.last.argv, ["/bin/sh"])
+        self.assertEqual([child.argv[1:] for child in self.daemon.children.all], [[], ["new"], []])
         self.assertEqual((self.daemon.statuses(), self.daemon.process().spec.args), ({"web": "online"}, []))
         self.assert_one_each()
+        self.daemon.children.last.exit(1)
+        self.daemon.pass_time()
+        self.assertEqual(self.daemon.statuses(), {"web": "online"})  # it is no longer on trial
 
     def test_cannot_be_executed(self) -> None:
         self.running(port=4000)

@@ -115,7 +115,7 @@ class SystemTests(WorldCase):
 class PageTests(WorldCase):
     def test_as_many_as_fit(self) -> None:
         """[E6]"""
-        self.world.start("n" * 60, instances=1000, args=["x" * 300])
+        self.world.declare("n" * 60, instances=1000, args=["x" * 300])
         objects = self.world.describer.processes(self.world.supervisor.select(None), whole=True)
         ids, cursor = [], 0
         while cursor is not None:

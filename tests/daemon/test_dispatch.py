@@ -151,18 +151,16 @@ class SeveralTests(DispatchCase):
 
     def test_a_thousand_errors_are_one_message(self) -> None:
         """[E6], which `Peer` checks."""
-        self.world.start("job", instances=1000)
-        self.command("stop", "job")
-        self.peer.take()
+        self.world.declare("job", instances=1000)
         self.world.refusal = ProcessStartFailed("cannot start it: " + "x" * 5000)
         error = self.command("start", "job")["data"]
         self.assertEqual((error["code"], len(error["details"]["failed"])), ("PROCESS_START_FAILED", 100))
         self.assertLess(len(json.dumps(error)), 100_000)
 
     def test_a_defect_in_one(self) -> None:
-        self.world.start("web")
+        self.world.declare("web")
         self.world.refusal = ZeroDivisionError()  # type: ignore[assignment]  # what no part of it should raise
-        error = self.command("restart", "web")["data"]
+        error = self.command("start", "web")["data"]
         self.assertEqual(error["code"], "INTERNAL_ERROR")
         self.assertNotIn("ZeroDivision", json.dumps(error))
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))

@@ -3,13 +3,15 @@
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psutil
 from twisted.internet import reactor
+from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from twisted.web.client import ResponseNeverReceived
 
 from tests.integration.harness import Client, LiveDaemon, Message
 from tests.integration.program import ROOT, free_port
@@ -21,6 +23,7 @@ path = os.environ["NOTIFY_SOCKET"]
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"STATUS=well\\nREADY=1", path)
 time.sleep(1000)
 """
+READY = {"readiness": {"log_line": "set"}}
 EATER = """
 import subprocess, sys
 subprocess.run([sys.executable, "-c", "import time; fat = bytearray(64 << 20); time.sleep(1000)"])
@@ -35,14 +38,31 @@ def python(script: str, **fields: Any) -> dict[str, Any]:
     return {"script": sys.executable, "args": ["-c", script], **fields}
 
 
+Scene = Callable[[LiveDaemon, Client], Awaitable[None]]
+
+
 class LifeTestCase(TestCase):
     timeout = 60
 
     async def begin(self, **options: Any) -> tuple[LiveDaemon, Client]:
         daemon = await LiveDaemon.start(self, **options)
+        return daemon, await self.listen(daemon)
+
+    async def listen(self, daemon: LiveDaemon) -> Client:
         client = await daemon.connect()
         await client.request("subscribe", {"events": ["process_status", "process_event", "health_update"]})
-        return daemon, client
+        return client
+
+    async def side_by_side(self, *scenes: Scene) -> None:
+        """Play *scenes* on one daemon at the same time: most of what each takes is waiting."""
+        daemon = await LiveDaemon.start(self)
+
+        async def play(scene: Scene) -> None:
+            await scene(daemon, await self.listen(daemon))
+
+        for ok, result in await DeferredList([ensureDeferred(play(scene)) for scene in scenes], consumeErrors=True):
+            if not ok:
+                result.raiseException()
 
     async def start(self, client: Client, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Start an app; its first process."""
@@ -91,12 +111,12 @@ class StopTests(LifeTestCase):
         apps = {
             "plain": sh("sleep 1000 & sleep 1000"),
             "session": sh("setsid sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & wait"),
-            "deaf": sh("trap '' TERM; while :; do sleep 0.05; done", kill_timeout="200ms"),
-            "deaf-child": sh("sh -c \"trap '' TERM; sleep 1000\" & wait", kill_timeout="200ms"),
-            "int": sh("trap 'exit 7' INT; while :; do sleep 0.01; done", stop_signal="SIGINT"),
+            "deaf": sh("trap '' TERM; echo set; while :; do sleep 0.05; done", kill_timeout="200ms", **READY),
+            "deaf-child": sh("sh -c \"trap '' TERM; echo set; sleep 1000\" & wait", kill_timeout="200ms", **READY),
+            "int": sh("trap 'exit 7' INT; echo set; while :; do sleep 0.01; done", stop_signal="SIGINT", **READY),
         }
         for name, config in apps.items():
-            await self.start(client, name, {**config, "readiness": "exec"})
+            await self.start(client, name, config)
         await client.command("stop", "plain")
         for name in apps:
             await client.command("stop", name)
@@ -108,31 +128,32 @@ class StopTests(LifeTestCase):
     async def test_daemon_stops(self) -> None:
         """All at once: two that are deaf take no longer than one; `LiveDaemon.stop` sees that none is left."""
         daemon, client = await self.begin()
-        deaf = sh("trap '' TERM; setsid sleep 1000 & while :; do sleep 0.05; done", kill_timeout="500ms", instances=4)
-        await self.start(client, "deaf", deaf)
+        deaf = sh("trap '' TERM; setsid sleep 1000 & echo set; while :; do sleep 0.05; done", **READY)
+        await self.start(client, "deaf", {**deaf, "kill_timeout": "1s", "instances": 4})
         begun = reactor.seconds()
         await daemon.stop()
-        self.assertLess(reactor.seconds() - begun, 3.0)
+        self.assertLess(reactor.seconds() - begun, 3.5)
 
 
 class RestartTests(LifeTestCase):
-    async def test_crash(self) -> None:
+    async def test_restarts(self) -> None:
+        await self.side_by_side(self.crash, self.ends, self.cannot_be_started, self.memory_limit)
+
+    async def crash(self, daemon: LiveDaemon, client: Client) -> None:
         """[P10]: what is told, in order, with its last words; the restart is at once."""
-        _, client = await self.begin()
-        process = await self.start(client, "web", sh("echo working; echo failing >&2; sleep 1000"))
-        await deferLater(reactor, 0.1)  # it has nothing but its output to tell by that it wrote it
+        config = sh("echo working; echo failing >&2; sleep 1000", readiness={"log_line": "failing"})
+        process = await self.start(client, "crasher", config)
         os.kill(process["pid"], signal.SIGKILL)
-        restarted = await self.event(client, "web", "restarted")
+        restarted = await self.event(client, "crasher", "restarted")
         self.assertEqual((restarted["reason"], restarted["previous_pid"]), ("crash", process["pid"]))
-        crashed = await self.event(client, "web", "crashed")
+        crashed = await self.event(client, "crasher", "crashed")
         self.assertEqual((crashed["exit_signal"], crashed["last_lines"]), ("SIGKILL", ["working", "failing"]))
         crash = ["restarting", "+crashed", "starting", "online", "+restarted"]
-        self.assertEqual(self.story(client, "web"), ["+created", "starting", "online", "+started", *crash])
-        self.assertEqual((await self.info(client, "web"))["restarts"], 1)
+        self.assertEqual(self.story(client, "crasher"), ["+created", "starting", "online", "+started", *crash])
+        self.assertEqual((await self.info(client, "crasher"))["restarts"], 1)
 
-    async def test_ends(self) -> None:
+    async def ends(self, daemon: LiveDaemon, client: Client) -> None:
         """[P9]: each kind of end, in real children."""
-        _, client = await self.begin()
         for name, config in (
             ("one-shot", sh("exit 0", autorestart=False)),
             ("failed", sh("exit 3", autorestart=False)),
@@ -147,14 +168,14 @@ class RestartTests(LifeTestCase):
         for name in ("hopeless", "patient", "unready"):
             await self.event(client, name, "gave_up")
         self.assertEqual((await self.event(client, "failed", "crashed"))["exit_code"], 3)
-        listed = (await client.request("get_info"))["data"]["processes"]
-        found = {each["name"]: (each["status"], each["exit_code"]) for each in listed}
         expected = {"one-shot": ("stopped", 0), "failed": ("errored", 3), "done": ("stopped", 4)}
         expected |= {"hopeless": ("errored", 5), "patient": ("errored", 6), "unready": ("errored", 0)}
-        self.assertEqual(found, expected)
+        for name, facts in expected.items():
+            found = await self.info(client, name)
+            self.assertEqual((found["status"], found["exit_code"]), facts, name)
         self.assertEqual(self.story(client, "hopeless").count("+restarted"), 2)
 
-    async def test_what_cannot_be_started(self) -> None:
+    async def cannot_be_started(self, daemon: LiveDaemon, client: Client) -> None:
         """At once, in plain words."""
         folder = os.path.abspath(self.mktemp())
         os.mkdir(folder)
@@ -162,7 +183,6 @@ class RestartTests(LifeTestCase):
             with open(f"{folder}/{name}", "w") as file:
                 file.write(text)
         os.chmod(f"{folder}/broken", 0o755)
-        _, client = await self.begin()
         for number, (config, words) in enumerate(
             (
                 ({"script": f"{folder}/missing"}, f"there is no file '{folder}/missing'"),
@@ -179,9 +199,8 @@ class RestartTests(LifeTestCase):
             self.assertIn(words, error["message"])
             self.assertEqual((await self.info(client, f"app{number}"))["status"], "errored")
 
-    async def test_memory_limit(self) -> None:
+    async def memory_limit(self, daemon: LiveDaemon, client: Client) -> None:
         """[P10]: of the whole tree: the one that was started uses next to nothing itself."""
-        _, client = await self.begin()
         process = await self.start(client, "eater", python(EATER, max_memory_restart="48M"))
         exceeded = await self.event(client, "eater", "memory_limit_exceeded")
         self.assertEqual(exceeded["limit"], 48 << 20)
@@ -191,9 +210,11 @@ class RestartTests(LifeTestCase):
 
 
 class ReadinessTests(LifeTestCase):
-    async def test_forms(self) -> None:
+    async def test_readiness(self) -> None:
+        await self.side_by_side(self.forms, self.too_late)
+
+    async def forms(self, daemon: LiveDaemon, client: Client) -> None:
         """[P8]: online when it is ready, in every form; [R1]: the answer comes then."""
-        _, client = await self.begin()
         port = free_port()
         check = {"check_type": "http", "url": f"http://localhost:{port}/health"}
         slow_start = "sleep 0.3; "
@@ -212,8 +233,7 @@ class ReadinessTests(LifeTestCase):
             self.assertEqual(self.story(client, name), ["+created", "starting", "online", "+started"])
         self.assertEqual((await self.info(client, "health"))["health"], "healthy")
 
-    async def test_too_late(self) -> None:
-        _, client = await self.begin()
+    async def too_late(self, daemon: LiveDaemon, client: Client) -> None:
         config = sh("sleep 1000", readiness={"log_line": "never"}, listen_timeout="200ms", max_restarts=0)
         error = (await client.request("command", {"action": "start", "process": "late", "config": config}))["data"]
         self.assertIn("not ready within its listen_timeout", error["message"])
@@ -221,12 +241,14 @@ class ReadinessTests(LifeTestCase):
 
 
 class ReloadTests(LifeTestCase):
+    async def test_reloads(self) -> None:
+        await self.side_by_side(self.rolling, self.fixed_port, self.failing)
+
     async def fetch(self, daemon: LiveDaemon, port: int) -> bytes:
         return (await daemon.get("/", host="127.0.0.1", port=port))[2]
 
-    async def test_rolling(self) -> None:
+    async def rolling(self, daemon: LiveDaemon, client: Client) -> None:
         """[R6]: an app that takes any port is there at every moment: the old one until the new one is."""
-        daemon, client = await self.begin()
         config = {**WEB, "port": "auto:20000-29999", "readiness": "port", "min_uptime": "200ms"}
         old = await self.start(client, "web", config)
         client.send("command", {"action": "reload", "process": "web"}, id="reload")
@@ -235,7 +257,7 @@ class ReloadTests(LifeTestCase):
             try:
                 await self.fetch(daemon, old["port"])
                 answered += 1
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ResponseNeverReceived):  # the old one has gone
                 break
         new = await self.info(client, "web")
         self.assertIn(b"Hello", await self.fetch(daemon, new["port"]))
@@ -248,42 +270,43 @@ class ReloadTests(LifeTestCase):
         self.assertEqual(await self.event(client, "web", "reloaded"), details)
         self.assertEqual(self.children_of(daemon, "web"), [new["pid"]])
 
-    async def test_fixed_port(self) -> None:
+    async def fixed_port(self, daemon: LiveDaemon, client: Client) -> None:
         """Only one can have it: the old one stops first, and comes back if the new one fails."""
-        daemon, client = await self.begin()
         port = free_port()
         config = {**WEB, "port": port, "readiness": "port", "min_uptime": "50ms", "kill_timeout": "5s"}
-        old = await self.start(client, "web", config)
-        (new,) = (await client.command("reload", "web"))["processes"]
+        old = await self.start(client, "fixed", config)
+        (new,) = (await client.command("reload", "fixed"))["processes"]
         self.assertNotEqual(new["pid"], old["pid"])
         self.assertIn(b"Hello", await self.fetch(daemon, port))
-        bad = {"action": "reload", "process": "web", "config": {**config, "args": ["-c", "raise SystemExit(9)"]}}
+        bad = {"action": "reload", "process": "fixed", "config": {**config, "args": ["-c", "raise SystemExit(9)"]}}
         error = (await client.request("command", bad))["data"]
         self.assertEqual(error["code"], "PROCESS_START_FAILED", error)
         self.assertIn("exit code 9", error["message"])
         self.assertIn(b"Hello", await self.fetch(daemon, port))
-        self.assertEqual((await self.info(client, "web"))["config"]["args"], WEB["args"])
+        self.assertEqual((await self.info(client, "fixed"))["config"]["args"], WEB["args"])
 
-    async def test_failing(self) -> None:
+    async def failing(self, daemon: LiveDaemon, client: Client) -> None:
         """The old one stays, undisturbed, whatever keeps the new one down; a stop ends both."""
-        daemon, client = await self.begin()
-        old = await self.start(client, "web", sh("sleep 1000"))
+        old = await self.start(client, "steady", sh("sleep 1000"))
+        tree = self.children_of(daemon, "steady")
         for config, words in (
             (sh("exit 3", min_uptime="5s"), "exit code 3"),
             (sh("sleep 1000", readiness={"log_line": "never"}, listen_timeout="100ms"), "not ready"),
             ({"script": "/no/such/file"}, "no file"),
         ):
-            error = (await client.request("command", {"action": "reload", "process": "web", "config": config}))["data"]
+            error = (await client.request("command", {"action": "reload", "process": "steady", "config": config}))[
+                "data"
+            ]
             self.assertIn(words, error["message"])
-            self.assertEqual((await self.info(client, "web"))["pid"], old["pid"])
-        self.assertEqual(len(self.children_of(daemon, "web")), 2)  # the shell and its sleep
-        self.assertEqual(self.story(client, "web"), ["+created", "starting", "online", "+started"])
+            self.assertEqual((await self.info(client, "steady"))["pid"], old["pid"])
+        self.assertEqual(self.children_of(daemon, "steady"), tree)
+        self.assertEqual(self.story(client, "steady"), ["+created", "starting", "online", "+started"])
         config = sh("sleep 1000", readiness={"log_line": "never"})
-        client.send("command", {"action": "reload", "process": "web", "config": config}, id="reload")
-        await client.command("stop", "web")
+        client.send("command", {"action": "reload", "process": "steady", "config": config}, id="reload")
+        await client.command("stop", "steady")
         reply = await client.expect(lambda message: message.get("reply_to") == "reload", what="the reply")
         self.assertIn("superseded by stop", reply["data"]["message"])
-        self.assertEqual(self.children_of(daemon, "web"), [])
+        self.assertEqual(self.children_of(daemon, "steady"), [])
 
 
 class DesiredStateTests(LifeTestCase):

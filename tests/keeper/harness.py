@@ -59,7 +59,10 @@ def prepared(home: str, *lines: str) -> list[str]:
 
 
 class Link:
-    """A daemon's end of the connection: says hello, sends orders, and keeps what came until it is asked for."""
+    """A daemon's end of the connection: says hello, sends orders, and keeps what came until it is asked for.
+
+    ``answers`` are by number, ``seen`` is all else.
+    """
 
     def __init__(self, home: str, version: int | None = 1) -> None:
         self._sock = socket.socket(socket.AF_UNIX)
@@ -67,6 +70,7 @@ class Link:
         self._sock.connect(os.path.relpath(os.path.join(home, "keeper.sock")))
         self._numbers = count(1)
         self._data = b""
+        self.answers: dict[int, Message] = {}
         self.seen: list[Message] = []
         self.closed = False
         if version is not None:
@@ -87,7 +91,10 @@ class Link:
         return self.answer(number)
 
     def answer(self, number: int) -> Message:
-        return self.wait(lambda message: message.get("re") == number)
+        """Wait for the answer to the order with this number."""
+        while number not in self.answers:
+            self._receive_more("no answer")
+        return self.answers.pop(number)
 
     def event(self, kind: str, key: tuple[str, int] | None = None, **wanted: Any) -> Message:
         """Wait for an event, about this child if one is named."""
@@ -107,9 +114,7 @@ class Link:
                 if found(message):
                     self.seen.remove(message)
                     return message
-            if self.closed or time.monotonic() > end:
-                raise AssertionError(f"it did not come; {'hung up' if self.closed else 'in time'}: {self.seen[-20:]}")
-            self._receive()
+            self._receive_more("no event", end)
 
     def hung_up(self) -> None:
         """Wait until the keeper has ended the connection."""
@@ -119,6 +124,11 @@ class Link:
     def close(self) -> None:
         self._sock.close()
 
+    def _receive_more(self, missing: str, end: float = float("inf")) -> None:
+        if self.closed or time.monotonic() > end:
+            raise AssertionError(f"{missing}; {'hung up' if self.closed else 'in time'}; seen: {self.seen[-20:]}")
+        self._receive()
+
     def _receive(self) -> None:
         try:
             data = self._sock.recv(1 << 20)
@@ -126,7 +136,11 @@ class Link:
             data = b""
         self.closed = not data
         *lines, self._data = (self._data + data).split(b"\n")
-        self.seen += map(json.loads, lines)
+        for message in map(json.loads, lines):
+            if "re" in message:
+                self.answers[message["re"]] = message
+            else:
+                self.seen.append(message)
 
 
 class KeeperTestCase(SynchronousTestCase):

@@ -85,7 +85,7 @@ class Upgrade(KeeperTestCase):
         link = self.start()
         link.send(*(self.order((f"w{i}", 1), "sleep", "60") for i in range(70)), {"op": "upgrade"})
         link.hung_up()
-        answers = [message for message in link.seen if "ok" in message and "pid" in message["ok"]]
+        answers = [answer for answer in link.answers.values() if "pid" in answer.get("ok", {})]
         kids = self.link().ask("state")["ok"]["kids"]
         self.assertEqual((len(answers), len(kids), len(self.everyone())), (70, 70, 70))
 

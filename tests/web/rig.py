@@ -226,7 +226,8 @@ class World(FakeWorld):
         return means
 
     def _spawn_logged(self, process: Process, child: Child) -> None:
-        self.logs.open(process)
+        if self.refusal is None:
+            self.logs.open(process)
         self._spawn(process, child)
 
     def _table(self) -> ProcTable:
@@ -252,10 +253,13 @@ class World(FakeWorld):
             busy=10.0, total=40.0, cores=2, memory_total=1000, memory_available=750, load=(0.5, 0.25, 0.125)
         )
 
+    def declare(self, name: str = "web", **config: Any) -> list[Process]:
+        """Declare a new app, and return its processes, which do not run."""
+        return list(self.supervisor.declare(app(name, **config), None).processes.values())
+
     def start(self, name: str = "web", **config: Any) -> Process:
         """Start a new app, and return its first process."""
-        spec = app(name, **config)
-        processes = list(self.supervisor.declare(spec, None).processes.values())
+        processes = self.declare(name, **config)
         for process in processes:
             process.wanted = True
             process.start()

@@ -1,6 +1,5 @@
 """Catching up: in which order, how fast, with what in between, and the last lines before anything else."""
 
-
 from pmdaemon.web import delivery
 from tests.web.resuming import EVENT, KINDS, LOG, MUCH, STATUS, ResumeCase, of, texts
 from tests.web.rig import Message, Peer

@@ -130,7 +130,7 @@ class SnapshotTests(WorldCase):
     def test_a_thousand_processes(self) -> None:
         """[E6], [P4]: no message passes 512 KiB, which `Peer` checks; lists are paged, metrics are never split."""
         name = "n" * 60
-        self.world.start(name, instances=1000, namespace="s" * 64)
+        self.world.declare(name, instances=1000, namespace="s" * 64)
         peer = self.world.connect()
         peer.send("subscribe", {"events": [METRICS]})
         self.world.pass_time()
