@@ -1,6 +1,7 @@
 # make run    start the daemon with the example apps      PORT=9615 CONFIG=examples/ecosystem.yaml ARGS="--www DIR"
 # make test   run the tests                               TESTS=tests.core
 # make lint   ruff and mypy
+# make torture  kill the daemon and its keeper under load  ARGS="--help"
 # make bench  run the benchmarks                          ARGS="--help"
 # make clean  remove what these made
 
@@ -14,7 +15,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench tools clean
+.PHONY: help run test torture lint bench tools clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -32,6 +33,9 @@ lint: .venv/installed-lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: $(BIN)/ruff format .' >&2; exit 1; }
 	@$(BIN)/mypy
+
+torture: .venv/installed-test
+	@$(BIN)/python -m torture $(ARGS)
 
 bench: .venv/installed-test
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -68,4 +72,4 @@ tools: .tools/installed
 clean:
 	@rm -rf .venv .tools build dist _trial_temp* *.egg-info .mypy_cache .ruff_cache .hypothesis
 	@rm -f twistd.pid twistd.log dropin.cache twisted/plugins/dropin.cache
-	@find pmdaemon tests twisted benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find pmdaemon tests twisted benchmarks torture -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,12 +4,15 @@ A log file holds everything, in Twisted's own format; that is twistd's business.
 """
 
 import sys
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, eventAsText, formatTime
 from zope.interface import implementer
 
 __all__ = ["Console", "observer"]
+
+_ESCAPED: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""What a terminal would act on, whoever made us say it."""
 
 
 @implementer(ILogObserver)
@@ -37,6 +40,7 @@ def _level(event: LogEvent) -> Any:
 
 def _line(event: LogEvent) -> str:
     """Return time and text, a traceback below it; with the level where it is not the usual one."""
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False).strip().replace("\n", "\n\t")
+    said = eventAsText(event, includeTimestamp=False, includeSystem=False).strip().translate(_ESCAPED)
+    text = said.replace("\n", "\n\t")
     prefix = "" if _level(event) is LogLevel.info else f"{_level(event).name}: "
     return f"{formatTime(event.get('log_time'))} {prefix}{text}\n"

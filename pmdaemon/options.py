@@ -19,13 +19,21 @@ from pmdaemon.daemon.actions import read_ecosystem
 from pmdaemon.daemon.home import Home, HomeError
 from pmdaemon.daemon.store import StoreError
 from pmdaemon.errors import PMDaemonError
-from pmdaemon.web.guard import Guard
-from pmdaemon.web.listen import ListenError
+from pmdaemon.tokens import TokenFile, TokenFileError
+from pmdaemon.web.credentials import load_api_key
+from pmdaemon.web.jwtkey import JwtKey
+from pmdaemon.web.listen import ListenError, remote
+from pmdaemon.web.places import Places
+from pmdaemon.web.tls import load_tls
 
 __all__ = ["REFUSALS", "Options", "names_of", "refuse"]
 
 PORT = 9615
-REFUSALS = (PMDaemonError, HomeError, ListenError, StoreError, sqlite3.Error, NotADirectoryError, usage.UsageError)
+_INSECURE = 61
+REFUSALS = (
+    *(PMDaemonError, HomeError, ListenError, StoreError, TokenFileError),
+    *(sqlite3.Error, NotADirectoryError, usage.UsageError),
+)
 """What is told the user in one line; anything else is a defect."""
 
 
@@ -52,10 +60,18 @@ class Options(usage.Options):
         ["home", None, None, "Directory of state and logs (default: $PMDAEMON_HOME or ~/.pmdaemon)"],
         ["config", "c", None, "Ecosystem file whose apps to run (JSON, YAML or TOML)"],
         ["www", None, None, "Directory of your own pages, served at /www/"],
+        ["tls-cert", None, None, "TLS certificate in PEM, with those that lead to its authority"],
+        ["tls-key", None, None, "The certificate's key in PEM"],
+        ["tls-client-ca", None, None, "Take only clients with a certificate of these authorities (PEM)"],
+        ["api-key-file", None, None, "File with a key that lets clients in (default: $PMDAEMON_API_KEY)"],
+        ["jwt-key-file", None, None, "File with the key that JSON Web Tokens are signed with"],
     ]
 
     optFlags = [  # noqa: RUF012  # twisted reads it so
         ["no-keeper", None, "Hold the processes in the daemon itself: they end with it, however it ends"],
+        ["read-only", None, "Let nobody do more than look"],
+        ["allow-null-origin", None, "Let pages without an origin (local files, but anybody's frames too) look"],
+        ["insecure-remote", None, "Listen to other machines without TLS or without any token"],
     ]
 
     def __init__(self) -> None:
@@ -92,13 +108,34 @@ class Options(usage.Options):
             for option in ("chroot", "uid", "gid"):
                 if twistd.get(option) is not None:
                     raise usage.UsageError(f"cannot be started with --{option}; start twistd as the user it is to be")
-            self["guard"] = Guard([*names_of(self["host"]), *self["allow_host"]], self["allow_origin"])
+            self["places"] = Places(
+                [*names_of(self["host"]), *self["allow_host"]],
+                self["allow_origin"],
+                allow_null=bool(self["allow-null-origin"]),
+            )
+            self["tls"] = load_tls(self["tls-cert"], self["tls-key"], self["tls-client-ca"])
+            self["api_key"] = load_api_key(self["api-key-file"], os.environ)
+            self["jwt_key"] = JwtKey.load(self["jwt-key-file"]) if self["jwt-key-file"] else None
             self["apps"] = read_ecosystem(self["config"]) if self["config"] else []
             self["www"] = _directory(self["www"])
             home = self["claimed"] = Home.claim(self["home"] or os.environ.get("PMDAEMON_HOME") or "~/.pmdaemon")
+            self._check_reach(home)
         except REFUSALS as why:
             refuse(why)
         _settle_in(twistd, home)
+
+    def _check_reach(self, home: Home) -> None:
+        """End the start with 61 where other machines could run programs here, and nobody said that they may."""
+        reached = remote([self["host"]] if self["host"] else [])
+        if not reached or self["insecure-remote"]:
+            return
+        tokens = self["api_key"] or self["jwt_key"] or TokenFile(home.tokens, lambda: 0.0).all()
+        if self["tls"] is None or not tokens:
+            sys.stderr.write(
+                f"pmdaemon: refusing to listen on {reached[0]} without TLS and a token; add --tls-cert and --tls-key, "
+                "and make a token (pmdaemon token create), or say --insecure-remote\n"
+            )
+            raise SystemExit(_INSECURE)
 
 
 def names_of(host: str | None) -> list[str]:

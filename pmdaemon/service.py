@@ -9,6 +9,7 @@ ends it with one line.
 
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -20,19 +21,23 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 
 from pmdaemon.core.events import Event
 from pmdaemon.core.ports import PortPool
 from pmdaemon.daemon.actions import Actions
 from pmdaemon.daemon.adoption import Adoption
+from pmdaemon.daemon.audit import Audit
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.checker import Prober
 from pmdaemon.daemon.child import Child
+from pmdaemon.daemon.crashes import Crashes
 from pmdaemon.daemon.describe import Describer
 from pmdaemon.daemon.dispatch import Dispatcher
+from pmdaemon.daemon.flushing import flush_files, flush_kept
+from pmdaemon.daemon.history import History
 from pmdaemon.daemon.home import Home
 from pmdaemon.daemon.ids import Sequence
 from pmdaemon.daemon.invocation import inherited
@@ -47,22 +52,34 @@ from pmdaemon.daemon.memory import MemoryLimits
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.portcheck import is_free
 from pmdaemon.daemon.process import Process
+from pmdaemon.daemon.questions import Questions
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.daemon.spawn import spawn
 from pmdaemon.daemon.store import Store
 from pmdaemon.daemon.supervisor import Supervisor
+from pmdaemon.daemon.systemd import Systemd
 from pmdaemon.options import REFUSALS, Options, names_of, refuse
 from pmdaemon.protocol.codec import encode
+from pmdaemon.tokens import TokenFile, TokenFileError
+from pmdaemon.web.arrival import Arrivals
 from pmdaemon.web.catchup import Archive
 from pmdaemon.web.channels import Channels
-from pmdaemon.web.listen import LOOPBACKS, bind
+from pmdaemon.web.credentials import Credentials
+from pmdaemon.web.guard import Guard
+from pmdaemon.web.limits import MAX_PER_SOURCE, RESERVED, Connections, FailedLogins, raise_descriptor_limit
+from pmdaemon.web.listen import LOOPBACKS, bind, bind_unix
+from pmdaemon.web.peer import Peers
 from pmdaemon.web.site import build_site
+from pmdaemon.web.tls import secured
 from pmdaemon.web.websocket import DaemonSocketFactory
 
 __all__ = ["Daemon", "Options", "makeService"]
 
 _GOODBYE = 1.0
 """Seconds that clients have to answer the close at the end."""
+
+_SAVE_USES = 60.0
+"""Seconds between the times at which is written down when tokens were last used."""
 
 
 def makeService(options: Options) -> "Daemon":
@@ -78,13 +95,23 @@ def makeService(options: Options) -> "Daemon":
             daemon.supervisor.configure(options["apps"], os.path.abspath(options["config"]))
         hosts = [options["host"]] if options["host"] else LOOPBACKS
         sockets, missing = bind(hosts, options["port"])
+        private = bind_unix(home.socket)
     except REFUSALS as why:
         refuse(why)
     store.close()
-    site = build_site(reactor, options["guard"], daemon.factory, options["www"])
+    site = build_site(reactor, daemon.guard(options), _arrivals(), daemon.factory, options["www"])
+    tls = options["tls"]
+    public = site if tls is None else secured(site, tls, reactor)
+    scheme = "http" if tls is None else "https"
     name = next(iter(names_of(options["host"])), "localhost")
-    daemon.listen_on(sockets, missing, site, f"http://{name}:{sockets[0].getsockname()[1]}/")
+    url = f"{scheme}://{name}:{sockets[0].getsockname()[1]}/"
+    daemon.listen_on([*((each, public) for each in sockets), (private, site)], missing, url)
     return daemon
+
+
+def _arrivals() -> Arrivals:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Arrivals(Peers().of, Connections(os.geteuid(), max(MAX_PER_SOURCE, descriptors - RESERVED)))
 
 
 class Daemon(Service):
@@ -102,7 +129,7 @@ class Daemon(Service):
             now=time.time,
             sequence=Sequence(store.epoch),
             journal=self.journal,
-            commit=store.commit,
+            commit=self._commit,
             encode=_encode,
         )
         store.written = self.bus.soon
@@ -114,7 +141,8 @@ class Daemon(Service):
         self.describer = Describer(
             self.supervisor, self.logs, self.sampler, now=time.time, clients=lambda: len(self.factory.connections)
         )
-        operations = Operations(self.supervisor, reactor)
+        flush = flush_files if self.keeping is None else partial(flush_kept, self.keeping.link.order)
+        operations = Operations(self.supervisor, reactor, flush)
         actions = Actions(self.supervisor, operations, base=os.getcwd())
         self.channels = Channels(
             stamp=self.bus.stamp,
@@ -125,33 +153,66 @@ class Daemon(Service):
         )
         self.logs.wants = self.channels.wants_log
         self.bus.add(self.channels)
+        questions = self._questions()
         self.factory = DaemonSocketFactory(
             reactor,
             bus=self.bus,
-            dispatcher=Dispatcher(self.supervisor, actions, self.describer, reactor),
+            dispatcher=Dispatcher(
+                self.supervisor,
+                actions,
+                self.describer,
+                Audit(home.audit, time.time),
+                reactor,
+                questions.answers,
+            ),
             describer=self.describer,
             channels=self.channels,
             archive=Archive(self.supervisor, self.logs, self.journal, self.bus),
         )
-        self._sockets: list[socket.socket] = []
+        self.tokens = TokenFile(home.tokens, time.time)
+        self._saving = LoopingCall(self._save_uses)
+        self._saving.clock = reactor
+        self._served: list[tuple[socket.socket, Any]] = []
         self._ports: list[Any] = []
         self._replacing = False
+        self.systemd = Systemd(reactor, os.environ)
         self._umask = umask
 
     def _keeping(self) -> Keeping:
+        # Some are held for each child; the keeper, and so the children, get the limit that was found.
+        found, _ = raise_descriptor_limit()
+        self._nofile = found, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._home_fd = os.open(self.home.path, os.O_PATH | os.O_CLOEXEC) if hasattr(os, "O_PATH") else -1
         link = partial(
             KeeperLink,
             self.reactor,
             socket_path(self.home.path, self._home_fd),
-            launch=partial(launch_keeper, self.home.path),
+            launch=partial(launch_keeper, self.home.path, self._nofile),
+            ahead=self.store.commit,
         )
         return Keeping(
             lambda fact, again: link(fact=fact, again=again),
             grown=self.logs.grown,
-            settle=self.bus.flush,
             as_of=self.bus.as_of,
+            pipes=self.home.path / "fifo",
         )
+
+    def _questions(self) -> Questions:
+        self.history = History(self.reactor, self.sampler, now=time.time, uptimes=self.supervisor.uptimes)
+        self.sampler.watched = self.history.watched
+        find, begun = self.supervisor.processes.get, self.launcher.begun
+        crashes = Crashes(self.store, self.logs, self.history, find=find, begun=begun)
+        for sink in (self.history, crashes):
+            self.bus.add(sink)
+        return Questions(
+            self.reactor, self.supervisor, self.bus, self.journal, self.logs, crashes=crashes, history=self.history
+        )
+
+    def _commit(self) -> None:
+        """Before anybody is told: make last what was done, and let the keeper have its orders."""
+        self.store.commit()
+        if self.keeping is not None:
+            self.keeping.link.flush()
 
     def _means(self, umask: int) -> Means:
         launcher = self.launcher = Launcher(
@@ -184,12 +245,29 @@ class Daemon(Service):
             last_lines=launcher.last_lines,
         )
 
-    def listen_on(self, sockets: list[socket.socket], missing: list[str], site: Site, url: str) -> None:
-        """Serve *site* on *sockets* from the start on; *missing* are addresses that this machine does not have."""
-        self._sockets = sockets
+    def guard(self, options: Options) -> Guard:
+        """Make the guard of this daemon's home."""
+        credentials = Credentials(self.tokens, time.time, api_key=options["api_key"], jwt_key=options["jwt_key"])
+        return Guard(
+            options["places"],
+            credentials,
+            FailedLogins(self.reactor),
+            own=os.geteuid(),
+            read_only=bool(options["read-only"]),
+        )
+
+    def listen_on(self, served: list[tuple[socket.socket, Any]], missing: list[str], url: str) -> None:
+        """Serve each socket's site from the start on; *missing* are addresses that this machine does not have."""
+        self._served = served
         self._missing = missing
-        self._site = site
         self._url = url
+
+    def _save_uses(self) -> None:
+        """Write down when tokens were last used."""
+        try:
+            self.tokens.save_uses()
+        except TokenFileError as why:
+            self.log.warn("{why}", why=str(why))
 
     def startService(self) -> None:
         """Take up in this process, perhaps forked meanwhile, what was made ready; the reactor starts the rest."""
@@ -211,10 +289,14 @@ class Daemon(Service):
             Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(kids)
         if not self.running:
             return
-        for each in self._sockets:
-            self._ports.append(self.reactor.adoptStreamPort(each.fileno(), each.family, self._site))
+        for each, site in self._served:
+            self._ports.append(self.reactor.adoptStreamPort(each.fileno(), each.family, site))
             each.close()
+        self.home.socket.chmod(0o600)  # Twisted gives it a mode of its own
+        self._saving.start(_SAVE_USES, now=False)
         self._announce()
+        self.history.start()
+        self.systemd.ready(os.getpid())
         self.supervisor.start()
 
     def _cannot_begin(self, failure: Failure) -> None:
@@ -230,9 +312,9 @@ class Daemon(Service):
         for host in self._missing:
             self.log.warn("there is no {host} on this machine, listening without it", host=host)
         for port in self._ports:
-            host = port.getHost().host
-            if not ip_address(host.partition("%")[0]).is_loopback:
-                self.log.warn("anybody who can connect to {host} may run programs as this user", host=host)
+            host = getattr(port.getHost(), "host", "127.0.0.1")  # a Unix socket has none
+            if self._url.startswith("http:") and not ip_address(host.partition("%")[0]).is_loopback:
+                self.log.warn("listening on {host} without TLS: tokens can be read on their way", host=host)
         self.log.info("PMDaemon listens on {url} with home {home}", url=self._url, home=str(self.home.path))
 
     def _catch_signals(self) -> None:
@@ -248,8 +330,10 @@ class Daemon(Service):
             self.log.warn("cannot be replaced while processes run: it was started with --no-keeper")
             return
         self._replacing = True
-        # The next one takes the umask that it finds for its children's.
+        # The next one takes the umask and the limit that it finds for its children's.
         self.reactor.addSystemEventTrigger("after", "shutdown", os.umask, self._umask)
+        limit = resource.RLIMIT_NOFILE
+        self.reactor.addSystemEventTrigger("after", "shutdown", resource.setrlimit, limit, self._nofile)
         self.reactor.addSystemEventTrigger("after", "shutdown", os.execv, sys.executable, sys.orig_argv)
         self._stop_reactor()
 
@@ -260,6 +344,7 @@ class Daemon(Service):
             self.log.info("still waiting: a process has its kill_timeout to end")
 
     async def _shut(self) -> None:
+        self.systemd.stopping(replaced=self._replacing)
         if self._replacing:
             self.log.info("PMDaemon is being replaced, its processes go on")
             children = None
@@ -270,6 +355,9 @@ class Daemon(Service):
         if children is not None:
             await children
         self.bus.flush()
+        if self._saving.running:
+            self._saving.stop()
+        self._save_uses()
         await self._say_goodbye()
         if self.keeping is not None:
             await self.keeping.leave(end=not self._replacing)
@@ -280,7 +368,7 @@ class Daemon(Service):
     async def _say_goodbye(self) -> None:
         if not self.factory.connections:
             return
-        everyone_gone = self.factory.leave()
+        everyone_gone = self.factory.leave(restart=self._replacing)
         timer = self.reactor.callLater(_GOODBYE, everyone_gone.cancel)
         try:
             await everyone_gone

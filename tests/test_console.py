@@ -41,6 +41,10 @@ class ConsoleTests(SynchronousTestCase):
         self.logger("pmdaemon.x").info("{text}", text="one\n2026-01-01T00:00:00+0000 two")
         self.assertEqual(self.lines(), ["one", "\t2026-01-01T00:00:00+0000 two"])
 
+    def test_what_a_terminal_would_act_on_is_escaped(self) -> None:
+        self.logger("pmdaemon.x").info("{text}", text="\x1b]0;forged\x07\r\x9b2J")
+        self.assertEqual(self.lines(), ["\\x1b]0;forged\\x07\\x0d\\x9b2J"])
+
     def test_a_failure_has_its_traceback(self) -> None:
         try:
             raise ZeroDivisionError

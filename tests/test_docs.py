@@ -22,6 +22,7 @@ from pmdaemon.core.lines import LEVELS
 from pmdaemon.core.pm2 import HARMLESS, SPELLINGS, UNSUPPORTED
 from pmdaemon.core.spec import AppSpec, HealthCheck
 from pmdaemon.core.upkeep import Upkeep
+from pmdaemon.daemon import crashes, logsearch
 from pmdaemon.service import Options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,7 +171,7 @@ class ProtocolTests(SynchronousTestCase):
         return set(self.document.table(title))
 
     def assert_keys(self, title: str, struct: type[Any], besides: Iterable[str] = ()) -> None:
-        self.assertEqual(self.keys(title), {*struct.__struct_fields__, *besides}, title)
+        self.assertEqual(self.keys(title), {*struct.__struct_encode_fields__, *besides}, title)
 
     def test_every_request_and_its_keys(self) -> None:
         self.assertEqual(set(self.document.titles("Requests")), {*commands.REQUESTS, "command"})
@@ -198,12 +199,16 @@ class ProtocolTests(SynchronousTestCase):
     def test_every_event_and_its_keys(self) -> None:
         structs = {each.type: each for each in (*events.Event.__args__,)}
         self.assertEqual(set(structs), events.EVENTS)
-        self.assertEqual(set(self.document.titles("Events")), events.EVENTS)
+        self.assertEqual(set(self.document.titles("The events")), events.EVENTS)
         for name, struct in structs.items():
             if name != "process_metrics":
                 self.assert_keys(name, struct)
         self.assert_keys("process_metrics", events.ProcessMetricsEntry)
         self.assert_keys("The process object", info.ProcessObject)
+        self.assert_keys("A line of logs", logsearch.LogEntry)
+        self.assert_keys("A crash", crashes.Crash)
+        lines = self.document.table("A crash")["lines"][0]
+        self.assertEqual(set(literals(lines)), set(crashes.CrashLine.__struct_fields__))
 
     def test_nested_keys_are_named(self) -> None:
         system = self.document.table("system_metrics")

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from pmdaemon.core.commands import Command, Request
-from pmdaemon.core.selection import Identity, Selection
+from pmdaemon.core.selection import EVERYTHING, Identity, Selection
 from pmdaemon.errors import PermissionDenied
 
 __all__ = [
@@ -46,7 +46,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     name: str
     kind: Kind
     scope: Scope
-    processes: Selection = Selection(None)
+    processes: Selection = EVERYTHING
     expires: float | None = None
     token: str | None = None
     limit: str | None = None

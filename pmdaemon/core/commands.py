@@ -4,16 +4,23 @@
 the directory that relative paths refer to.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from msgspec import Meta, Struct
 
 __all__ = [
     "ACTIONS",
     "REQUESTS",
+    "Authenticate",
     "Command",
     "Delete",
+    "Flush",
+    "GetConfig",
+    "GetCrash",
+    "GetEvents",
+    "GetHistory",
     "GetInfo",
+    "GetLogs",
     "GetSystem",
     "Ping",
     "Reload",
@@ -32,7 +39,11 @@ __all__ = [
 Selector = int | Annotated[str, Meta(min_length=1, max_length=256)]
 """A process name, an app name, an id, a glob, ``ns:NAME`` or ``all`` [P3], [S5]."""
 
+Moment = int | Annotated[str, Meta(min_length=1, max_length=64)]
+"""A time as RFC 3339 or unix milliseconds; where it is said, also the id of a message."""
+
 _Timeout = Annotated[int, Meta(ge=1, le=86_400_000)]
+_Cursor = Annotated[str, Meta(min_length=1, max_length=16_384)]
 
 
 class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,10 +89,72 @@ class GetSystem(_Base, frozen=True):
     type: ClassVar[str] = "get_system"
 
 
+class GetLogs(_Base, frozen=True, kw_only=True):
+    """Ask for lines of logs [R11]: the last ones, or the first ones since a time; ``cursor`` goes on from there."""
+
+    type: ClassVar[str] = "get_logs"
+
+    process: Selector
+    lines: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    stream: str | None = None
+    since: Moment | None = None
+    grep: Annotated[str, Meta(max_length=1024)] | None = None
+    regex: bool | None = None
+    level: str | None = None
+    cursor: _Cursor | None = None
+
+
+class GetEvents(_Base, frozen=True):
+    """Ask for events that are kept [R11]: the last ones, or the first ones since an id or a time."""
+
+    type: ClassVar[str] = "get_events"
+
+    process: Selector | None = None
+    since: Moment | None = None
+    limit: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    cursor: _Cursor | None = None
+
+
+class GetCrash(_Base, frozen=True, kw_only=True):
+    """Ask for what is known of a process's latest crash [R11]."""
+
+    type: ClassVar[str] = "get_crash"
+
+    process: Selector
+
+
+class GetHistory(_Base, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """Ask for the figures of a process from one time to another [R11]; of the last hour by default."""
+
+    type: ClassVar[str] = "get_history"
+
+    process: Selector
+    metric: Literal["cpu", "memory"]
+    from_: Moment | None = None
+    to: Moment | None = None
+
+
+class GetConfig(_Base, frozen=True, kw_only=True):
+    """Ask for the configuration of an app [R11]; with ``secrets`` just as it is kept."""
+
+    type: ClassVar[str] = "get_config"
+
+    process: Selector
+    secrets: bool | None = None
+
+
 class Ping(_Base, frozen=True):
     """Ask for a ``pong``."""
 
     type: ClassVar[str] = "ping"
+
+
+class Authenticate(_Base, frozen=True, kw_only=True):
+    """Go on as the caller who shows this token, from before the first subscription."""
+
+    type: ClassVar[str] = "authenticate"
+
+    token: Annotated[str, Meta(min_length=1, max_length=8192)]
 
 
 class Command(_Base, frozen=True):
@@ -149,18 +222,36 @@ class Signal(Command, frozen=True, kw_only=True):
     signal: Annotated[str, Meta(min_length=1, max_length=16)]
 
 
+class Flush(Command, frozen=True):
+    """Empty the logs [R8]."""
+
+    action: ClassVar[str] = "flush"
+
+
 class Reset(Command, frozen=True):
     """Set the restart counters to 0 and forget failures [R8]."""
 
     action: ClassVar[str] = "reset"
 
 
-Request = Subscribe | Unsubscribe | GetInfo | GetSystem | Ping | Command
+_Plain = (
+    Subscribe
+    | Unsubscribe
+    | GetInfo
+    | GetSystem
+    | GetLogs
+    | GetEvents
+    | GetCrash
+    | GetHistory
+    | GetConfig
+    | Ping
+    | Authenticate
+)
 
-REQUESTS: dict[str, type[Subscribe | Unsubscribe | GetInfo | GetSystem | Ping]] = {
-    each.type: each for each in (Subscribe, Unsubscribe, GetInfo, GetSystem, Ping)
-}
+Request = _Plain | Command
+
+REQUESTS: dict[str, type[_Plain]] = {each.type: each for each in get_args(_Plain)}
 
 ACTIONS: dict[str, type[Command]] = {
-    each.action: each for each in (Start, Stop, Restart, Reload, Delete, Scale, Signal, Reset)
+    each.action: each for each in (Start, Stop, Restart, Reload, Delete, Scale, Signal, Reset, Flush)
 }

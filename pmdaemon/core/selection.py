@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Identity", "Selection", "close_matches", "is_pattern", "matches", "means_exactly"]
+__all__ = ["EVERYTHING", "Identity", "Selection", "close_matches", "is_pattern", "matches", "means_exactly"]
 
 
 class Identity(Protocol):
@@ -72,6 +72,10 @@ class Selection:
     def listed(self) -> list[str | int] | None:
         """Return the selectors in a stable order for the acknowledgement, or None for all."""
         return None if self.selectors is None else sorted(self.selectors, key=str)
+
+
+EVERYTHING: Final = Selection(None)
+"""All processes."""
 
 
 def close_matches(selector: str | int, names: Sequence[str]) -> list[str]:

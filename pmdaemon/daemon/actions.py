@@ -1,6 +1,6 @@
 """Which operations a command means: on whom, with what configuration, in which order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,11 @@ import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from pmdaemon.core.commands import Command, Delete, Reload, Reset, Restart, Scale, Signal, Start, Stop
+from pmdaemon.core.access import Caller, require, require_processes
+from pmdaemon.core.commands import Command, Delete, Flush, Reload, Reset, Restart, Scale, Signal, Start, Stop
 from pmdaemon.core.ecosystem import parse
 from pmdaemon.core.fields import FieldError, checked, located
+from pmdaemon.core.selection import Identity
 from pmdaemon.core.spec import AppSpec, parse_app
 from pmdaemon.core.values import signal_number
 from pmdaemon.daemon.changes import Changes
@@ -43,6 +45,15 @@ def read_ecosystem(path: str) -> list[AppSpec]:
     return parse(text, Path(path).name, str(Path(path).resolve().parent))
 
 
+class _Future(Struct, frozen=True):
+    """A process that is yet to be made."""
+
+    id: int
+    name: str
+    app: str
+    namespace: str
+
+
 class Actions:
     """Turns commands into jobs; *base* is the directory that relative paths in a message refer to [R5]."""
 
@@ -51,25 +62,30 @@ class Actions:
         self._operations = operations
         self._changes = Changes(supervisor, operations)
         self._base = base
-        self._begin: dict[type[Command], Callable[[Any], list[Job]]] = {
+        self._begin: dict[type[Command], Callable[[Any, Caller], list[Job]]] = {
             Start: self._start,
-            Stop: lambda command: self._each(command, operations.stop),
-            Restart: lambda command: self._each(command, operations.restart),
+            Stop: lambda command, caller: self._each(command, caller, operations.stop),
+            Restart: lambda command, caller: self._each(command, caller, operations.restart),
             Reload: self._reload,
-            Delete: lambda command: self._each(
-                command, lambda process: operations.delete(process, purge=bool(command.purge))
+            Delete: lambda command, caller: self._each(
+                command, caller, lambda process: operations.delete(process, purge=bool(command.purge))
             ),
             Scale: self._scale,
             Signal: self._signal,
-            Reset: lambda command: self._each(command, operations.reset),
+            Reset: lambda command, caller: self._each(command, caller, operations.reset),
+            Flush: lambda command, caller: self._each(command, caller, operations.flush),
         }
 
-    def begin(self, command: Command) -> list[Job]:
-        """Start carrying *command* out. Raises PMDaemonError where it means nothing."""
-        return self._begin[type(command)](command)
+    def begin(self, command: Command, caller: Caller) -> list[Job]:
+        """Start carrying *command* out, for a *caller* who may ask for it.
 
-    def _each(self, command: Command, operation: Callable[[Process], "Deferred[None]"]) -> list[Job]:
-        return [self._of_process(each, operation(each)) for each in self._supervisor.select(command.process)]
+        Raises PMDaemonError where it means nothing, or touches what is none of the caller's.
+        """
+        return self._begin[type(command)](command, caller)
+
+    def _each(self, command: Command, caller: Caller, operation: Callable[[Process], "Deferred[None]"]) -> list[Job]:
+        selected = self._supervisor.select(command.process, caller.processes)
+        return [self._of_process(each, operation(each)) for each in selected]
 
     def _of_process(self, process: Process, done: "Deferred[None]") -> Job:
         return Job(process.name, done, lambda: [self._supervisor.processes.get(process.id, process)])
@@ -81,11 +97,12 @@ class Actions:
 
         return Job(name, done, processes)
 
-    def _start(self, command: Start) -> list[Job]:
+    def _start(self, command: Start, caller: Caller) -> list[Job]:
         if command.config is None:
-            return self._each(command, self._operations.start)
+            return self._each(command, caller, self._operations.start)
         spec = self._read(command.config, command.process)
         app = self._supervisor.apps.get(spec.name)
+        self._require(caller, spec, app, f"start '{spec.name}'")
         if app is None:
             created = self._changes.create(spec)
             return [self._of_process(each, self._operations.start(each)) for each in created]
@@ -108,10 +125,16 @@ class Actions:
             )
         return parse_app(config, where="config", base=self._base, name=name)
 
+    def _require(self, caller: Caller, spec: AppSpec, app: App | None, doing: str) -> None:
+        """Raise PermissionDenied unless all that *app* has, and all that *spec* would make of it, are the caller's."""
+        present: Iterable[Identity] = () if app is None else app.processes.values()
+        future = [_Future(-1, name, spec.name, spec.namespace) for name in self._supervisor.names(spec)]
+        require_processes(caller, [*present, *future], doing)
+
     # Reload
 
-    def _reload(self, command: Reload) -> list[Job]:
-        selected = self._supervisor.select(command.process)
+    def _reload(self, command: Reload, caller: Caller) -> list[Job]:
+        selected = self._supervisor.select(command.process, caller.processes)
         apps = list(dict.fromkeys(process.app for process in selected))
         if command.config is not None and len(apps) != 1:
             raise InvalidMessage(
@@ -122,6 +145,10 @@ class Actions:
         specs = {name: self._renewed(self._supervisor.apps[name], command.config) for name in apps}
         chosen = {name: [process for process in selected if process.app == name] for name in apps}
         for name, spec in specs.items():
+            if spec != self._supervisor.apps[name].spec:
+                doing = f"reload '{name}' with a changed configuration"
+                require(caller, "start", doing)
+                self._require(caller, spec, self._supervisor.apps[name], doing)
             self._check_reload(self._supervisor.apps[name], spec, chosen[name])
         return [
             self._of_app(name, self._changes.reload(self._supervisor.apps[name], spec, chosen[name]))
@@ -154,10 +181,10 @@ class Actions:
 
     # Further actions [R8]
 
-    def _scale(self, command: Scale) -> list[Job]:
+    def _scale(self, command: Scale, caller: Caller) -> list[Job]:
+        self._supervisor.select(command.process, caller.processes)
         app = self._supervisor.apps.get(str(command.process))
         if app is None:
-            self._supervisor.select(command.process)
             raise InvalidMessage(
                 f"cannot scale '{command.process}': it is not an app",
                 hint="name the app, not one of its instances",
@@ -169,12 +196,13 @@ class Actions:
             changed = msgspec.to_builtins(scaled.spec) | {"instances": command.instances}
             return parse_app(changed, where="config", base=self._base, name=scaled.spec.name)
 
+        self._require(caller, renewed(), app, f"scale '{app.spec.name}'")
         self._supervisor.check(renewed(), app)
         return [self._of_app(app.spec.name, self._changes.scale(app, renewed))]
 
-    def _signal(self, command: Signal) -> list[Job]:
+    def _signal(self, command: Signal, caller: Caller) -> list[Job]:
         try:
             number = checked("signal", signal_number, command.signal)
         except FieldError as wrong:
             raise located(wrong, "data", InvalidMessage) from None
-        return self._each(command, lambda process: self._operations.signal(process, number))
+        return self._each(command, caller, lambda process: self._operations.signal(process, number))

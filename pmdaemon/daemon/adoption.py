@@ -8,6 +8,7 @@ from pmdaemon.daemon.launcher import Launcher
 from pmdaemon.daemon.logs import Logs
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.supervisor import Supervisor
+from pmdaemon.keeper.table import boot
 
 __all__ = ["Adoption"]
 
@@ -29,7 +30,8 @@ class Adoption:
         for kept in sorted(kids, key=lambda each: int(each.id) if each.id.isdecimal() else -1):
             process = self._owner(kept)
             if process is None:
-                self._log.warn("ending process {pid}, a child of none of the apps", pid=kept.pid)
+                if kept.alive:
+                    self._log.warn("ending process {pid}, a child of none of the apps", pid=kept.pid)
                 self._keeping.dismiss(kept)
             else:
                 self._adopt(process, kept)
@@ -38,7 +40,10 @@ class Adoption:
             self._resume(process, kept)
 
     def _owner(self, kept: Kept) -> Process | None:
-        process = self._supervisor.processes.get(int(kept.id)) if kept.id.isdecimal() else None
+        """Return whose child it is. None where its end was taken to heart already, or came with that of the machine."""
+        if not kept.id.isdecimal() or kept.boot != boot():
+            return None
+        process = self._supervisor.processes.get(int(kept.id))
         return process if process is not None and process.incarnation == kept.inc else None
 
     def _adopt(self, process: Process, kept: Kept) -> None:

@@ -22,7 +22,7 @@ from pmdaemon.daemon.proctable import read
 from pmdaemon.daemon.sampler import Sampler, boot_time
 from pmdaemon.daemon.supervisor import Supervisor
 
-__all__ = ["PAGE", "Describer", "page"]
+__all__ = ["PAGE", "Describer", "bounded", "page"]
 
 PAGE = 384 * 1024
 """Bytes of one page of a list; no message passes 512 KiB [E6]."""
@@ -91,7 +91,7 @@ class Describer:
             exit_signal=process.exit_signal,
             created_at=_moment(process.created_at),
             started_at=_moment(started) if started is not None else None,
-            config=_bounded(process.spec.public()) if whole else UNSET,
+            config=bounded(process.spec.public()) if whole else UNSET,
             logs=self._paths(process) if whole else UNSET,
         )
 
@@ -121,7 +121,7 @@ class Describer:
         )
 
 
-def _bounded(config: dict[str, Any]) -> dict[str, Any]:
+def bounded(config: dict[str, Any]) -> dict[str, Any]:
     """Leave the longest values out of a configuration that would not fit a message [E6]."""
     if _size(config) <= _LARGEST:
         return config

@@ -3,7 +3,7 @@
 Commands on several processes run side by side; the answer comes when all of them are done [R1].
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -12,14 +12,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pmdaemon.core.commands import Command, GetInfo, GetSystem, Ping, Request
+from pmdaemon.core.access import Caller, check
+from pmdaemon.core.commands import Command, GetConfig, GetInfo, GetSystem, Ping, Request
 from pmdaemon.daemon.actions import Actions, Job
+from pmdaemon.daemon.audit import Audit
+from pmdaemon.daemon.cause import CAUSE
 from pmdaemon.daemon.describe import Describer, page
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.supervisor import Supervisor
 from pmdaemon.errors import InternalError, OperationFailed, PMDaemonError, ProcessAlreadyRunning, TimedOut
 
-__all__ = ["Dispatcher", "Reply"]
+__all__ = ["Answer", "Dispatcher", "Reply"]
 
 _TIMEOUT = 60_000
 """Milliseconds a command is waited for unless it says otherwise [R1]."""
@@ -35,48 +38,76 @@ class Reply(Struct, frozen=True):
     data: Any
 
 
+Answer = Callable[[Any, Caller], Awaitable[Reply]]
+"""Answers the requests of one type."""
+
+
 class Dispatcher:
-    """Carries out requests; subscribing is the connection's own business and never comes here."""
+    """Carries out requests; subscribing is the connection's own business and never comes here.
+
+    *answers* are those to requests that are answered elsewhere, by their types.
+    """
 
     _log = Logger()
 
-    def __init__(self, supervisor: Supervisor, actions: Actions, describer: Describer, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        actions: Actions,
+        describer: Describer,
+        audit: Audit,
+        clock: IReactorTime,
+        answers: Mapping[type, Answer],
+    ) -> None:
         self._supervisor = supervisor
         self._actions = actions
         self._describer = describer
+        self._audit = audit
         self._clock = clock
-        self._answers: dict[type, Callable[[Any], Any]] = {
+        self._answers: dict[type, Answer] = {
             GetInfo: self._get_info,
             GetSystem: self._get_system,
             Ping: self._ping,
+            **answers,
         }
 
-    async def execute(self, request: Request) -> Reply:
-        """Carry *request* out and return its answer. Raises PMDaemonError and nothing else."""
+    async def execute(self, request: Request, caller: Caller) -> Reply:
+        """Carry *request* out for *caller* and return its answer. Raises PMDaemonError and nothing else."""
         try:
+            check(caller, request)
             if isinstance(request, Command):
-                return await self._command(request)
-            return await self._answers[type(request)](request)  # type: ignore[no-any-return]  # a table of Any
-        except PMDaemonError:
+                reply = await self._command(request, caller)
+            else:
+                reply = await self._answers[type(request)](request, caller)
+            waited = not isinstance(request, Command) or request.wait is not False
+            self._record(caller, request, "ok" if waited else "begun")
+            return reply
+        except PMDaemonError as error:
+            self._record(caller, request, error.code)
             raise
         except Exception:  # the door to the client: a defect becomes a logged one-line answer
             self._log.failure("cannot carry out {request}", request=type(request).__name__)
+            self._record(caller, request, InternalError.code)
             raise InternalError(
                 "cannot carry this out: the daemon has a defect", hint="the daemon's log has the details"
             ) from None
 
-    async def _ping(self, request: Ping) -> Reply:
+    def _record(self, caller: Caller, request: Request, outcome: str) -> None:
+        if isinstance(request, Command) or (isinstance(request, GetConfig) and request.secrets):
+            self._audit.record(caller, request, outcome)
+
+    async def _ping(self, request: Ping, caller: Caller) -> Reply:
         return Reply("pong", {})
 
-    async def _get_system(self, request: GetSystem) -> Reply:
+    async def _get_system(self, request: GetSystem, caller: Caller) -> Reply:
         asked: Deferred[None] = Deferred()
         before = self._clock.seconds()
         self._clock.callLater(0, asked.callback, None)
         await asked
         return Reply("system_info", self._describer.system(max(0.0, self._clock.seconds() - before)))
 
-    async def _get_info(self, request: GetInfo) -> Reply:
-        selected = self._supervisor.select(request.process)
+    async def _get_info(self, request: GetInfo, caller: Caller) -> Reply:
+        selected = self._supervisor.select(request.process, caller.processes)
         chosen = [each for each in selected if request.cursor is None or each.id >= request.cursor]
         objects, cursor = page(self._describer.processes(chosen, whole=True))
         if request.process in self._supervisor.apps and len(selected) > 1:
@@ -88,14 +119,15 @@ class Dispatcher:
         more = {} if cursor is None else {"more": True, "cursor": cursor}
         return Reply("process_info", {key: objects, **more})
 
-    async def _command(self, command: Command) -> Reply:
+    async def _command(self, command: Command, caller: Caller) -> Reply:
         if self._supervisor.closing:
             raise OperationFailed(f"cannot {command.action}: the daemon is stopping")
-        jobs = self._actions.begin(command)
+        CAUSE.set({"client": caller.name, "action": command.action})
+        jobs = self._actions.begin(command, caller)
         if command.wait is False:
             for job in jobs:
                 job.done.addErrback(self._unheard, job.name)
-            return self._result(command, jobs)
+            return self._result(command, jobs, caller)
         results = await self._within(jobs, command)
         errors = [
             (job.name, self._reason(result, job.name))
@@ -106,7 +138,7 @@ class Dispatcher:
             errors = [(name, error) for name, error in errors if not isinstance(error, ProcessAlreadyRunning)]
         if errors:
             raise _together(command, errors, len(jobs))
-        return self._result(command, jobs)
+        return self._result(command, jobs, caller)
 
     async def _within(self, jobs: list[Job], command: Command) -> list[tuple[bool, Any]]:
         """Wait for all jobs or for the timeout; then they go on without anybody waiting [R1]."""
@@ -123,8 +155,8 @@ class Dispatcher:
         gathered.addCallback(done)
         return await waiting
 
-    def _result(self, command: Command, jobs: list[Job]) -> Reply:
-        done = {process.id: process for job in jobs for process in job.processes()}
+    def _result(self, command: Command, jobs: list[Job], caller: Caller) -> Reply:
+        done = {process.id: process for job in jobs for process in job.processes() if process in caller.processes}
         objects, cursor = page(self._describer.processes(done[id_] for id_ in sorted(done)))
         data = {"action": command.action, "process": command.process, "success": True, "processes": objects}
         return Reply("command_result", data if cursor is None else {**data, "more": True, "cursor": cursor})

@@ -5,17 +5,19 @@ not run) is a gap and never a 0.
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from pmdaemon.core.events import ProcessEvent
 from pmdaemon.core.samples import ProcessSample, Sample, cpu_percent
+from pmdaemon.daemon.bus import Message
 from pmdaemon.daemon.sampler import Sampler
 
-__all__ = ["METRICS", "PERIOD", "History", "Point", "Series"]
+__all__ = ["METRICS", "PERIOD", "History", "Series"]
 
 PERIOD = 10.0
 """Seconds between samples while nobody watches."""
@@ -23,11 +25,12 @@ PERIOD = 10.0
 METRICS = ("cpu", "memory")
 
 
-class Point(Struct, frozen=True, array_like=True):
-    """One figure: ``at`` in unix seconds, ``value`` in percent of one core or bytes."""
+_DENSE = 0.75
+_MINUTE = 60.0
+"""A ring is chosen that has this part of the points there could be, and that reaches back as far within this."""
 
-    at: float
-    value: float
+Point = tuple[int, float]
+"""Unix milliseconds, and percent of one core or bytes."""
 
 
 class Series(Struct, frozen=True):
@@ -60,16 +63,15 @@ class _Ring:
             values[self._next] = figures[metric]
         self._next = (self._next + 1) % self._capacity
 
-    @property
-    def oldest(self) -> float | None:
-        return self._at[self._next % len(self._at)] if self._at else None
-
-    def points(self, metric: str, start: float, end: float) -> Iterator[Point]:
+    def points(self, metric: str, start: float, end: float) -> list[Point]:
+        """Return those from *start* to *end*, unix seconds, in order."""
         values = self._values[metric]
-        for index in range(len(self._at)):
-            place = (self._next + index) % len(self._at)
-            if start <= self._at[place] <= end:
-                yield Point(self._at[place], values[place])
+        places = ((self._next + index) % len(self._at) for index in range(len(self._at)))
+        return [
+            (round(self._at[place] * 1000), round(values[place], 1) if metric == "cpu" else int(values[place]))
+            for place in places
+            if start <= self._at[place] <= end
+        ]
 
 
 class _Record:
@@ -100,7 +102,7 @@ class _Record:
 class History:
     """Keeps what *sampler* saw of each process; *uptimes* gives id -> seconds since its start.
 
-    *now* is in unix seconds.
+    *now* is in unix seconds. It is a sink of the bus, to hear of deleted processes.
     """
 
     _log = Logger()
@@ -131,11 +133,15 @@ class History:
         if self._loop.running:
             self._loop.stop()
 
-    def forget(self, id_: int) -> None:
-        """Drop a deleted process."""
-        self._records.pop(id_, None)
-        self._before.pop(id_, None)
-        self._watched_before.pop(id_, None)
+    def offer(self, message: Message) -> None:
+        """Take one event from the bus: of a process that is deleted, nothing is kept."""
+        event = message.event
+        if isinstance(event, ProcessEvent) and event.event == "deleted":
+            for kept in (self._records, self._before, self._watched_before):
+                kept.pop(event.id, None)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
 
     def _tick(self) -> None:
         try:
@@ -167,11 +173,20 @@ class History:
             del before[id_]
 
     def series(self, id_: int, metric: str, start: float, end: float) -> Series:
-        """Return the finest points that reach back to *start*, or else the coarsest there are."""
+        """Return the figures from *start* to *end*, unix seconds, at the finest resolution that has all of them."""
         record = self._records.get(id_)
         if record is None:
             return Series(int(PERIOD), [])
-        rings = [ring for ring in record.rings() if ring.oldest is not None]
-        reaching = [ring for ring in rings if ring.oldest is not None and ring.oldest <= start + ring.resolution]
-        chosen = reaching[0] if reaching else min(rings, key=lambda ring: ring.oldest or 0.0, default=record.hour)
-        return Series(chosen.resolution, list(chosen.points(metric, start, end)))
+        found = [Series(ring.resolution, ring.points(metric, start, end)) for ring in record.rings()]
+        most = max(len(each.points) * each.resolution for each in found)
+        first = min((each.points[0][0] for each in found if each.points), default=0)
+        return next(
+            (
+                each
+                for each in found
+                if each.points
+                and len(each.points) * each.resolution >= _DENSE * most
+                and each.points[0][0] <= first + _MINUTE * 1000
+            ),
+            Series(int(PERIOD), []),
+        )

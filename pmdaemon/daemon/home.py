@@ -39,6 +39,21 @@ class Home:
         return self.path / "state.db"
 
     @property
+    def tokens(self) -> Path:
+        """What lets others in; written by the command line too."""
+        return self.path / "tokens.json"
+
+    @property
+    def audit(self) -> Path:
+        """Who had what done."""
+        return self.path / "audit.jsonl"
+
+    @property
+    def socket(self) -> Path:
+        """Where the API is served to this user and to root."""
+        return self.path / "api.sock"
+
+    @property
     def pidfile(self) -> Path:
         """Where twistd writes its pid unless told otherwise."""
         return self.path / "twistd.pid"

@@ -11,7 +11,7 @@ import re
 
 from pmdaemon.errors import InvalidMessage
 
-__all__ = ["Sequence", "aside", "id_of", "seq_of"]
+__all__ = ["Sequence", "aside", "id_of", "is_id", "seq_of"]
 
 _COUNTER_BITS = 40
 _DIGITS = 16
@@ -39,6 +39,11 @@ def id_of(seq: int) -> str:
 def aside(cursor: int, own: str) -> str:
     """Return the id of a message that is told out of turn: behind *cursor*, before all that follows it."""
     return f"{id_of(cursor)}.{own}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether *text* has the form of an id."""
+    return _ID.fullmatch(text) is not None
 
 
 def seq_of(id_: str, last: int) -> int:

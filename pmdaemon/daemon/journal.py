@@ -4,7 +4,9 @@ Rows go into the store's open transaction; the bus commits before a frame leaves
 seen is known after a crash.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
+from math import inf
 
 from msgspec import Struct
 
@@ -13,13 +15,18 @@ from pmdaemon.daemon.store import Store
 
 __all__ = ["Gap", "Journal", "LogMark", "StoredEvent"]
 
-MAX_EVENTS = 10_000
-MAX_BYTES = 8 * 1024 * 1024
+MAX_EVENTS = 100_000
+MAX_BYTES = 64 * 1024 * 1024
+MAX_AGE = 30 * 86400.0
 MAX_MARKS = 100_000
 MAX_TOMBSTONES = 100_000
 
 _SLACK = 200
 """How many marks or tombstones there may be above their bound before the oldest go, which costs more than one more."""
+
+
+_AT_ONCE = 100
+"""How many events go at most when one comes: after a long time away nobody waits until all have gone."""
 
 
 class StoredEvent(Struct, frozen=True):
@@ -78,7 +85,7 @@ class _Lost(Struct, frozen=True):
 
 
 class Journal:
-    """The events and log marks of one store, each bounded in number, events in bytes too."""
+    """The events and log marks of one store, each bounded in number, events in bytes and age (seconds) too."""
 
     def __init__(
         self,
@@ -86,12 +93,14 @@ class Journal:
         *,
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
+        max_age: float = MAX_AGE,
         max_marks: int = MAX_MARKS,
         max_tombstones: int = MAX_TOMBSTONES,
     ) -> None:
         self._store = store
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._max_age = max_age
         self._max_marks = max_marks
         self._max_tombstones = max_tombstones
         count, size = store.db.execute(
@@ -100,6 +109,7 @@ class Journal:
         self._count: int = count
         self._bytes: int = size
         self._pruned = self._one("SELECT max(seq) FROM events WHERE body IS NULL")
+        self._oldest = self._time_after(self._pruned)
         self._tombstones = self._one("SELECT count(*) FROM events WHERE body IS NULL")
         self._forgotten = self._one("SELECT value FROM meta WHERE key = 'tombstones_forgotten'")
         self._marks = self._one("SELECT count(*) FROM log_marks")
@@ -114,7 +124,7 @@ class Journal:
     # Events
 
     def add(self, seq: int, at: float, type_: str, who: Identity, body: bytes) -> None:
-        """Keep one event; the oldest go when there are too many or they are too large together."""
+        """Keep one event; the oldest go when there are too many, or they are too large together or too old."""
         self._store.write(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             seq,
@@ -128,9 +138,14 @@ class Journal:
         )
         self._count += 1
         self._bytes += len(body)
-        while self._count > self._max_events or self._bytes > self._max_bytes:
-            if not self._prune():
+        self._oldest = min(self._oldest, at)
+        for _ in range(_AT_ONCE):
+            if not self._is_too_much(at) or not self._prune():
                 return
+
+    def _is_too_much(self, at: float) -> bool:
+        too_old = self._oldest < at - self._max_age
+        return too_old or self._count > self._max_events or self._bytes > self._max_bytes
 
     def _prune(self) -> bool:
         """Turn the oldest event into a tombstone, which says that there was one, so that a gap can be counted."""
@@ -140,6 +155,7 @@ class Journal:
         if oldest is None:
             return False
         self._pruned, size = oldest
+        self._oldest = self._time_after(self._pruned)
         self._store.write("UPDATE events SET body = NULL WHERE seq = ?", self._pruned)
         self._count -= 1
         self._bytes -= size
@@ -147,6 +163,11 @@ class Journal:
         if self._tombstones > self._max_tombstones + _SLACK:
             self._bury()
         return True
+
+    def _time_after(self, seq: int) -> float:
+        """Return when the first event newer than *seq* happened, unix seconds; infinity where there is none."""
+        row = self._store.db.execute("SELECT at FROM events WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+        return inf if row is None else float(row[0])
 
     def _bury(self) -> None:
         self._forgotten = self._one("SELECT seq FROM events ORDER BY seq LIMIT 1 OFFSET ?", _SLACK - 1)
@@ -162,6 +183,18 @@ class Journal:
             "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (max(after, self._pruned), limit)
         )
         return [StoredEvent(*row) for row in rows]
+
+    def before(self, seq: int, limit: int) -> list[StoredEvent]:
+        """Return at most *limit* retained events older than *seq*, the newest first."""
+        rows = self._store.db.execute(
+            "SELECT * FROM events WHERE seq > ? AND seq < ? ORDER BY seq DESC LIMIT ?", (self._pruned, seq, limit)
+        )
+        return [StoredEvent(*row) for row in rows]
+
+    def last_before(self, at: float, newest: int) -> int:
+        """Return the number, at most *newest*, behind which the events from unix seconds *at* on come."""
+        numbers = range(self._pruned, newest)
+        return self._pruned + bisect_left(numbers, at, key=self._time_after)
 
     # Log marks
 

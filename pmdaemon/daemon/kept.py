@@ -6,7 +6,7 @@ Output never comes this way: the keeper moves it into the logs and tells how far
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pmdaemon.daemon.hold import Hold
 from pmdaemon.daemon.keeperlink import Fact, KeeperError, KeeperLink
 from pmdaemon.daemon.launch import refusal
 
@@ -51,6 +52,8 @@ class Kept(Struct, frozen=True, kw_only=True):
     asked: int | None
     gone: bool
     acked: bool
+    boot: str
+    start: int
     exit: dict[str, Any] | None
 
     @classmethod
@@ -70,22 +73,31 @@ class KeptProcess:
         self._keeping = keeping
         self.key = key
         self.protocol = protocol
+        self.begun = False
         self.over = False
         self.reason: Failure | None = None
+        self.hold: Hold | None = None
         self._early: list[str | int] = []
 
-    def born(self, pid: int) -> None:
+    def born(self, pid: int, hold: Hold) -> None:
         """Its program runs. A keeper knows nothing of a child before, so it gets only now what was to end it."""
-        self.pid = pid
+        self.begun, self.pid, self.hold = True, pid, hold
         self.protocol.makeConnection(self)
         for signalID in self._early:
             self.signalProcess(signalID)
+
+    def end(self) -> None:
+        """Nothing is left of it, or it never came to be."""
+        self.over, self.pid = True, None
+        if self.hold is not None:
+            self.hold.close()
+            self.hold = None
 
     def signalProcess(self, signalID: str | int) -> None:
         """Ask it to end, its group first; "KILL" ends the whole tree. As ``spawn.SpawnedProcess``."""
         if self.over:
             raise ProcessExitedAlready
-        if self.pid is None:
+        if not self.begun:
             self._early.append(signalID)
             return
         number = _number(signalID)
@@ -94,7 +106,7 @@ class KeptProcess:
 
     def relay_signal(self, signalID: str | int) -> None:
         """Send a signal that is not meant to end it to its group."""
-        if self.over or self.pid is None:
+        if self.over or not self.begun:
             raise ProcessExitedAlready
         self._keeping.post("signal", self.key, sig=_number(signalID), scope="group", stop=False)
 
@@ -137,9 +149,9 @@ class KeptProcess:
 class Keeping:
     """All kept children of this daemon.
 
-    *grown* is called with a log's path and how far it goes now, before anything that happened later; *settle* makes
-    last what followed from an end, after which the keeper may forget it; *as_of* runs a function with the bus at the
-    time, in unix seconds, at which what it tells has happened.
+    *grown* is called with a log's path and how far it goes now, before anything that happened later; *as_of* runs a
+    function with the bus at the time, in unix seconds, at which what it tells has happened; *pipes* is the directory
+    of what children print to. What followed from an end is made last by the link before it lets the keeper forget it.
     """
 
     _log = Logger()
@@ -149,12 +161,12 @@ class Keeping:
         link: Callable[[Callable[[Fact], None], Callable[[Fact], None]], KeeperLink],
         *,
         grown: Callable[[str, int], None],
-        settle: Callable[[], None],
         as_of: Callable[[float, Callable[[], None]], None],
+        pipes: Path,
     ) -> None:
         self._grown = grown
-        self._settle = settle
         self._as_of = as_of
+        self._pipes = pipes
         self._kids: dict[Key, KeptProcess] = {}
         self._paths: dict[Key, dict[str, str]] = {}
         self.link = link(self._fact, self._again)
@@ -186,7 +198,7 @@ class Keeping:
             **birth.rights,
         )
         order.addCallbacks(
-            lambda answer: self._born(kid, answer["ok"]["pid"]),
+            lambda answer: self._born(kid, answer["ok"]),
             lambda why: self._refused(kid, _reason(why, argv[0], env, cwd), failed),
         )
         order.addErrback(lambda why: self._log.failure("a new child cannot be taken up", why))
@@ -198,7 +210,8 @@ class Keeping:
         self._paths[kid.key] = paths
         protocol.transport = kid
         if kept.alive:
-            self._born(kid, kept.pid)
+            self._born(kid, {"pid": kept.pid, "start": kept.start, "at": kept.at})
+        kid.begun = True
         return kid
 
     def replay(self, kept: Kept) -> None:
@@ -218,9 +231,9 @@ class Keeping:
     async def leave(self, *, end: bool) -> None:
         """Let go of the keeper; with *end* it ends too, as nothing is left for it to keep."""
         if end:
-            with suppress(KeeperError):
-                await self.link.order("quit")
-        self.link.leave()
+            await self.link.quit()
+        else:
+            self.link.leave()
 
     def post(self, op: str, key: Key, **fields: Any) -> None:
         """Give an order about a child that nobody waits for."""
@@ -232,14 +245,17 @@ class Keeping:
         protocol.transport = kid
         return kid
 
-    def _born(self, kid: KeptProcess, pid: int) -> None:
-        if not kid.over:
-            kid.born(pid)
+    def _born(self, kid: KeptProcess, about: Fact) -> None:
+        if not kid.begun:
+            kid.protocol.started_at = about["at"]  # type: ignore[attr-defined]  # a Child's
+            pipes = [str(self._pipes / f"{kid.key[0]}.{kid.key[1]}.{fd}") for fd in self._paths[kid.key]]
+            kid.born(about["pid"], Hold(about["pid"], about["start"], pipes))
 
     def _refused(self, kid: KeptProcess, reason: str, failed: Callable[[str], None]) -> None:
-        kid.over = True
-        self._forget(kid.key)
-        failed(reason)
+        if not kid.begun:
+            kid.end()
+            self._forget(kid.key)
+            failed(reason)
 
     def _forget(self, key: Key) -> None:
         self._kids.pop(key, None)
@@ -255,25 +271,51 @@ class Keeping:
             self._exited((fact["id"], fact["inc"]), fact)
         elif event == "gone":
             self._gone((fact["id"], fact["inc"]), fact.get("end", {}))
+        elif event == "stillborn":
+            self._stillborn((fact["id"], fact["inc"]))
 
     def _again(self, state: Fact) -> None:
         """After the connection was made anew: take up what happened in between. What is told twice counts once."""
+        told = set()
         for about in state["kids"]:
             key = about["id"], about["inc"]
+            told.add(key)
             for log in about["logs"].values():
                 if log["at"] is not None:
                     self._grown(log["path"], log["at"][1])
-            if key in self._kids and about["exit"] is not None:
+            kid = self._kids.get(key)
+            if kid is not None and about["born"]:
+                self._born(kid, about)
+            if about["exit"] is not None:
                 self._exited(key, about["exit"])
-            if key in self._kids and about["gone"]:
+            if about["gone"]:
                 self._gone(key, {})
+        for key in [key for key, kid in self._kids.items() if kid.begun and key not in told]:
+            self._lost(key)
+
+    def _lost(self, key: Key) -> None:
+        """The keeper knows nothing of a child that ran: its journal is gone, and with it all but what we hold."""
+        self._log.error("the keeper has lost process {pid}, ending it", pid=self._kids[key].pid)
+        hold = self._kids[key].hold
+        if hold is not None:
+            hold.kill()
+        self._gone(key, {})
+
+    def _stillborn(self, key: Key) -> None:
+        """One that was taken up before it was known that it never became its program."""
+        kid = self._kids.get(key)
+        if kid is not None and kid.begun:
+            self._gone(key, {})
 
     def _exited(self, key: Key, exit: Mapping[str, Any]) -> None:
         kid = self._kids.get(key)
         if kid is None or kid.reason is not None:
             return
         self._written(key, exit.get("end") or {})
-        kid.reason = _outcome(exit["status"])
+        status = exit["status"]
+        if status is None and kid.hold is not None:  # it ended while no keeper was there
+            status = kid.hold.status()
+        kid.reason = _outcome(status)
         kid.protocol.ended_at = exit["at"]  # type: ignore[attr-defined]  # a Child's
         kid.protocol.processExited(kid.reason)
 
@@ -284,14 +326,13 @@ class Keeping:
             return
         self._written(key, end)
         reason = kid.reason or _outcome(None)
-        kid.over, kid.pid = True, None
+        kid.end()
         self._forget(key)
         ended_at = getattr(kid.protocol, "ended_at", None)
         if ended_at is None:
             kid.protocol.processEnded(reason)
         else:
             self._as_of(ended_at, lambda: kid.protocol.processEnded(reason))
-        self._settle()
         self.post("ack", key)
 
     def _written(self, key: Key, end: Mapping[str, int]) -> None:

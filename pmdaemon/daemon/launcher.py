@@ -103,7 +103,8 @@ class Launcher:
         except PMDaemonError:  # its directory or a file is gone; what it was started with is not known any more
             holding.environment = {**self._inherited, **process.spec.environment}
         self._logs.open(process)
-        self._begun[process] = {stream: self._logs.file(process, stream).end() for stream in STREAMS}
+        since = float("inf") if process.child is None else process.child.started_at
+        self._begun[process] = {stream: self._logs.file(process, stream).offset_at(since) for stream in STREAMS}
         if not process.became_ready:
             self._await_line(process, holding)
 
@@ -216,9 +217,13 @@ class Launcher:
         self._logs.close(process)
         self._clean(process)
 
+    def begun(self, process: Process) -> Mapping[Stream, int]:
+        """Return where the output of the latest child begins in each log, as far as that is known."""
+        return self._begun.get(process, {})
+
     def last_lines(self, process: Process) -> list[str]:
         """Return the last lines of the latest child's output, stderr's after stdout's [P10]."""
-        begun = self._begun.get(process, {})
+        begun = self.begun(process)
         files = {self._logs.file(process, stream).path: stream for stream in reversed(STREAMS)}
         lines: list[str] = []
         room = _LAST_BYTES

@@ -29,6 +29,7 @@ _BLOCK = 64 * 1024
 _REACH = 16 * 1024 * 1024
 _OLDER = 2
 """Files other than the one that is written to which are kept open at most, while they are read."""
+_LISTINGS = 3
 _PATIENCE = 50
 """How often to look for a file that has just been renamed and is to be replaced at once."""
 
@@ -145,24 +146,30 @@ class LogFile:
 
     def _holding(self, offset: int) -> "_File | None":
         """Return the file that holds the byte at *offset*, or will when it is written."""
-        settled, current = self._sync(), self._current
-        if current is not None and offset >= current.base and (settled or offset < current.end()):
-            return current
-        if settled and (current is None or offset >= current.base):
-            return None
-        for file in self._older:
-            if file.base <= offset < file.end():
-                return file
-        for segment in reversed(segments(self.path)):
-            if segment.start <= offset:
-                opened = _opened(segment)
-                if opened is not None and offset < opened.end():
-                    self._keep(opened)
-                    return opened
-                if opened is not None:
-                    opened.close()
-                break
+        # A listing that is made while files are renamed may lack some.
+        for _ in range(_LISTINGS):
+            settled, current = self._sync(), self._current
+            if current is not None and offset >= current.base and (settled or offset < current.end()):
+                return current
+            if settled and current is None:
+                return None
+            older = self._older_holding(offset)
+            if older is not None:
+                return older
         return None
+
+    def _older_holding(self, offset: int) -> "_File | None":
+        for kept in self._older:
+            if kept.base <= offset < kept.end():
+                return kept
+        begun = [segment for segment in segments(self.path) if segment.start <= offset]
+        file = _opened(begun[-1]) if begun else None
+        if file is not None and offset >= file.end():
+            file.close()
+            return None
+        if file is not None:
+            self._keep(file)
+        return file
 
     def _bases(self) -> Iterator[int]:
         """Where the files begin, newest first."""

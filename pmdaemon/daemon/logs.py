@@ -16,6 +16,7 @@ from pmdaemon.core.lines import Line, Stream, level_of, text_of
 from pmdaemon.core.paths import numbered
 from pmdaemon.core.selection import Identity, Selection
 from pmdaemon.core.spec import AppSpec
+from pmdaemon.daemon.backfill import Backfill, Stretch
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.journal import Journal
 from pmdaemon.daemon.logfile import LogFile
@@ -55,8 +56,8 @@ class _Log:
     """One stream of one process: where it goes and who reads it back. What is before ``born`` is not its own.
 
     Every line written after id ``whole_since`` was given out is published, or will be; None where nothing is known.
-    ``followed_from`` is where ``follower`` began, ``fillers`` publish ranges before that, each with its end; what the
-    follower reads is ``published``, or is for the watchers alone. Once nobody wants the lines, they are published up to
+    ``followed_from`` is where ``follower`` began, ``fillers`` publish what is before that; what the follower reads is
+    ``published``, or is for the watchers alone. Once nobody wants the lines, they are published up to
     ``leave_at``: a client that has just gone may have been told what came after them, and would never ask for them.
     """
 
@@ -71,7 +72,7 @@ class _Log:
         self.watchers: list[LineWatcher] = []
         self.follower: LogFollower | None = None
         self.followed_from = 0
-        self.fillers: list[tuple[LogFollower, int]] = []
+        self.fillers: list[Stretch] = []
         self.published = False
         self.whole_since: int | None = None
         self.leave_at: int | None = None
@@ -102,6 +103,7 @@ class Logs:
         self._logs: dict[int, dict[Stream, _Log]] = {}
         self._open = OpenLogs(now, self._told, writes=writes)
         self._by_path: dict[str, list[_Log]] = {}
+        self._backfill = Backfill(clock)
         self.wants: Callable[[Identity, str], bool] = lambda who, stream: False
 
     def paths(self, who: Source) -> tuple[str, str, str | None]:
@@ -243,6 +245,7 @@ class Logs:
         Where its watchers have it followed already, it is followed anew from there.
         """
         end = log.file.end()
+        log.end = max(log.end, end)  # who writes it may tell of that later
         known = end if log.follower is None else log.follower.position
         line = start = log.file.line_start(known)
         if line < known:
@@ -257,7 +260,7 @@ class Logs:
         if start < end:
             log.follower.told(end)
 
-    def fill(self, who: Source, stream: Stream, since: int) -> tuple[list[LogFollower], bool]:
+    def fill(self, who: Source, stream: Stream, since: int) -> tuple[list[Stretch], bool]:
         """Have those lines published that were written after id *since* was given out, and that nobody was told [S7].
 
         They take fresh ids, and so do all that are written from now on. Returns who publishes them, each until it is
@@ -267,11 +270,11 @@ class Logs:
         if log in self._by_path[log.path]:
             if not log.published:
                 self._follow(log)
-            log.fillers = [(filler, end) for filler, end in log.fillers if filler.behind]
+            log.fillers = [filler for filler in log.fillers if filler.behind]
             if log.whole_since is None or since < log.whole_since:
                 log.whole_since = since
                 whole = self._fill_up(log, since)
-        return [filler for filler, _ in log.fillers], whole
+        return list(log.fillers), whole
 
     def _fill_up(self, log: _Log, since: int) -> bool:
         self._journal.lose_marks(log.who.id, log.stream, log.file.base)
@@ -279,14 +282,9 @@ class Logs:
         untold = self._untold(log, since)
         for start, end in untold:
             if end > floor:
-                self._fill(log, max(start, floor), end)
+                publish = partial(self._publish, log)
+                log.fillers.append(self._backfill.add(log.file, publish, max(start, floor), end))
         return not untold or untold[0][0] >= floor
-
-    def _fill(self, log: _Log, start: int, end: int) -> None:
-        line = log.file.line_start(start)
-        filler = LogFollower(self._clock, log.file, partial(self._publish, log), start, line)
-        filler.told(end)
-        log.fillers.append((filler, end))
 
     def _untold(self, log: _Log, since: int) -> list[tuple[int, int]]:
         """Return the ranges of a log from the time of *since* on that were not published and are not followed."""
@@ -296,7 +294,7 @@ class Logs:
         told = self._journal.told(log.who.id, log.stream, start)
         if since < self._journal.marks_pruned and told:
             start = told[0][0]  # what was published before this is not known any more
-        ahead = [(filler.position, end) for filler, end in log.fillers]
+        ahead = [(filler.position, filler.end) for filler in log.fillers]
         untold = []
         for begin, end in sorted([*told, *ahead, (log.followed_from, log.followed_from)]):
             if begin > log.followed_from:
@@ -344,7 +342,7 @@ class Logs:
             log.follower = None
 
     def _stop(self, log: _Log) -> None:
-        for filler, _ in log.fillers:
+        for filler in log.fillers:
             filler.stop()
         log.fillers = []
         log.watchers = []
@@ -352,6 +350,7 @@ class Logs:
 
     def shut(self) -> None:
         """Stop reading and close everything."""
+        self._backfill.stop()
         for logs in self._logs.values():
             for log in logs.values():
                 self._stop(log)

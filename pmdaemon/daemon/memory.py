@@ -1,5 +1,7 @@
 """Watches processes that have a memory limit, and only those, every two seconds."""
 
+import math
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -8,6 +10,8 @@ from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.sampler import Sampler
 
 __all__ = ["PERIOD", "MemoryLimits"]
+
+_MIB = 1 << 20
 
 PERIOD = 2.0
 """Seconds between looks."""
@@ -50,4 +54,4 @@ class MemoryLimits:
         limit = process.spec.memory_limit
         if limit is not None and memory > limit:
             process.tell("memory_limit_exceeded", {"memory": memory, "limit": limit})
-            process.fail("memory_limit")
+            process.fail("memory_limit", f"memory {math.ceil(memory / _MIB)}M > {math.ceil(limit / _MIB)}M")

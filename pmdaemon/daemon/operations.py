@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pmdaemon.core.lifecycle import State
 from pmdaemon.core.spec import AppSpec
+from pmdaemon.daemon.flushing import Flush, flush_files
 from pmdaemon.daemon.outcome import down, up
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.replacement import Replacement
@@ -26,8 +27,9 @@ class Operations:
     A process that a reload has replaced meanwhile stands for its successor; one that was deleted is ProcessNotFound.
     """
 
-    def __init__(self, supervisor: Supervisor, clock: IReactorTime) -> None:
+    def __init__(self, supervisor: Supervisor, clock: IReactorTime, flush: Flush = flush_files) -> None:
         self._supervisor = supervisor
+        self._flush = flush
         self._replacement = Replacement(supervisor, clock)
 
     def _submit(
@@ -109,6 +111,14 @@ class Operations:
             self._supervisor.save(process)
 
         return self._submit(process, "reset", run)
+
+    def flush(self, process: Process) -> "Deferred[None]":
+        """Empty its logs [R8]."""
+
+        async def run(process: Process) -> None:
+            await self._flush(process, self._supervisor.log_paths(process))
+
+        return self._submit(process, "flush", run)
 
     def signal(self, process: Process, number: int) -> "Deferred[None]":
         """Send a signal to its process group [R8]. Fails with OperationFailed where nothing runs."""

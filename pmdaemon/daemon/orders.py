@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextvars import copy_context
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
@@ -23,6 +24,7 @@ class _Order:
         self.action = action
         self.key = key
         self.run = run
+        self.context = copy_context()
         self.waiting: list[Deferred[None]] = []
         self.task: Deferred[None] | None = None
         self.refusal: OperationFailed | None = None
@@ -59,7 +61,7 @@ class OrderQueue:
     def submit(self, action: str, key: Hashable, run: Callable[[], Awaitable[None]]) -> "Deferred[None]":
         """Queue an order and return a Deferred that fires when *run* has finished, or fails with its error.
 
-        An order equal to the newest pending one (same *action* and *key*) joins it.
+        It runs in the context of this call. An order equal to the newest pending one (*action* and *key*) joins it.
         """
         if self._closed is not None:
             return fail(self._refusal(action, self._closed))
@@ -103,7 +105,7 @@ class OrderQueue:
         self._advancing = True
         while self._orders and self._orders[0].task is None:
             order = self._orders[0]
-            order.task = Deferred.fromCoroutine(_awaited(order.run))
+            order.task = order.context.run(Deferred.fromCoroutine, _awaited(order.run))
             order.task.addBoth(self._finished, order)
         self._advancing = False
 

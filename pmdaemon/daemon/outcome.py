@@ -36,8 +36,10 @@ async def up(process: Process, verb: str) -> None:
 
 
 async def stays_up(process: Process, clock: IReactorTime, hint: str) -> None:
-    """Wait for ``min_uptime``. Raises ProcessStartFailed where the child ends before; a one-shot may end well."""
-    child = process.child
+    """Wait for the ``min_uptime`` of a process on trial.
+
+    Raises ProcessStartFailed where its child ends before; that of a one-shot may end well.
+    """
     left = process.spec.timing.min_uptime - process.uptime
     if process.state is State.ONLINE and left > 0:
         gone = process.settled(*_NOT_ONLINE)
@@ -50,7 +52,7 @@ async def stays_up(process: Process, clock: IReactorTime, hint: str) -> None:
         finally:
             if timer.active():
                 timer.cancel()
-    if process.state is State.STOPPED or (process.state is State.ONLINE and process.child is child):
+    if process.state in (State.ONLINE, State.STOPPED):
         return
     reason = f"the new one did not stay up for its min_uptime ({_how(process.ended)})"
     raise _start_failed(f"cannot reload '{process.name}': {reason}", hint, process.ended)

@@ -30,7 +30,7 @@ class Process:
 
     ``spec`` is what the living child was started with; where none lives, what the next one will be started with.
     ``started_at`` and ``created_at`` are unix seconds; ``wanted`` tells whether it is to run after a daemon restart.
-    ``incarnation`` numbers the latest child, ``became_ready`` tells whether it has come online; ``ended`` is how the
+    ``incarnation`` numbers the child, ``became_ready`` tells whether it has come online; ``ended`` is how the
     child ended that nobody had asked to end, since the last order; ``failure`` is why there was none to end. One
     ``on_trial`` is not started again when its child ends; a *muted* one tells nothing and is on trial: a reload's
     newcomer, until it takes over its predecessor's voice [R6].
@@ -79,7 +79,7 @@ class Process:
         self._delay = 0.0
         self._replaces: dict[str, Any] | None = None
         self._unasked = False
-        self._previous_pid: int | None = None
+        self.previous_pid: int | None = None
 
     @property
     def app(self) -> str:
@@ -124,7 +124,7 @@ class Process:
         self.state = State.ONLINE if ready else State.STARTING
         self.voice.resume(self)
         if not ready:
-            self._arm_ready()
+            self._ACTIONS[Action.ARM_READY](self)
 
     # Orders
 
@@ -154,16 +154,18 @@ class Process:
 
     def _order(self, order: Input, replaces: dict[str, Any] | None) -> None:
         self.failure = self.ended = None
+        self.voice.cause.order()
         self._replaces = replaces
         self._unasked = False
         if self.state in RESTING:
-            self._previous_pid = None
+            self.previous_pid = None
         self._feed(order)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, rule: str) -> None:
         """End a child that does badly (``unhealthy``, ``memory_limit``); the restart policy judges what follows."""
         if self.running:
             self._failed = reason
+            self.voice.cause.rule(rule)
             self._feed(Input.FAIL)
 
     def settled(self, *states: State) -> "Deferred[State]":
@@ -194,7 +196,7 @@ class Process:
             taken = round((self._means.now() - self.child.started_at) * 1000)
             self.tell("started", {**details, "startup_time": max(0, taken)})
         else:
-            self.tell("restarted", {"pid": self.pid, "previous_pid": self._previous_pid, **self._replaces})
+            self.tell("restarted", {"pid": self.pid, "previous_pid": self.previous_pid, **self._replaces})
         self._replaces = None
 
     def health_changed(
@@ -209,11 +211,11 @@ class Process:
         told = {"check_type": check.check_type, "failures": failures, "error": error}
         self.tell("health_check_failed", told)
         if check.restart:
-            self.fail("unhealthy")
+            self.fail("unhealthy", f"{failures} checks failed in a row")
 
     def child_started(self, child: Child) -> None:
         """Watch a child whose program runs."""
-        if self._previous_pid is not None and not child.adopted:
+        if self.previous_pid is not None and not child.adopted:
             self.restarts += 1
         self._means.changed(self)
         if child.adopted:
@@ -225,7 +227,7 @@ class Process:
 
     def never_started(self, child: Child, error: PMDaemonError) -> None:
         """Take it that a child that was ordered did not come to be, and that nothing of it is left."""
-        self.child = None
+        self.child = self.incarnation = None
         self.spec = self._next_spec
         if self.state in (State.STOPPING, State.REPLACING):
             self._ended(0.0)
@@ -240,12 +242,12 @@ class Process:
         """Take the end of the child and its tree, and have it judged where nobody asked for it."""
         ended_at = self._means.now() if child.ended_at is None else child.ended_at
         uptime = max(0.0, ended_at - child.started_at)
-        self._previous_pid = child.pid
+        self.previous_pid = child.pid
         self.exit_code = exit_code
         self.exit_signal = None if exit_signal is None else signal_name(exit_signal)
         self._watch.stop()
         self._means.gone(self)
-        self.child = None
+        self.child = self.incarnation = None
         self._health_is("unknown", self.health)
         self.spec = self._next_spec
         self._ended(uptime)
@@ -272,9 +274,8 @@ class Process:
         verdict = self.policy.judge(end, self.spec, self._means.clock.seconds(), self._means.random())
         if self.on_trial and verdict.input is Input.RETRY:
             verdict = Verdict(input=Input.GIVE_UP, reason=verdict.reason)
-        self.ended = end
-        self._unasked = True
-        self._delay = verdict.delay
+        self.ended, self._unasked, self._delay = end, True, verdict.delay
+        self.voice.cause.end(end)
         delay = round(verdict.delay * 1000)
         self._replaces = {"reason": verdict.reason, "attempt": self.policy.attempt, "delay": delay}
         if verdict.input is Input.DONE:
@@ -349,8 +350,10 @@ class Process:
         try:
             self._means.spawn(self, child)
         except PMDaemonError as error:
-            self.child = None
+            self.child = self.incarnation = None
             self._spawn_failed(error)
+        else:
+            self._means.changed(self)  # a later daemon has to know whose child it is that was ordered
 
     def _spawn_failed(self, error: PMDaemonError) -> None:
         """A start that never came to a child: told at once to who ordered it, tried again where nobody did."""
@@ -386,21 +389,12 @@ class Process:
             self._timer.cancel()
             self._timer = None
 
-    def _arm_ready(self) -> None:
-        self._arm(self.spec.timing.listen_timeout, Input.READY_DUE)
-
-    def _arm_kill(self) -> None:
-        self._arm(self.spec.timing.kill_timeout, Input.KILL_DUE)
-
-    def _arm_retry(self) -> None:
-        self._arm(self._delay, Input.RETRY_DUE)
-
     _ACTIONS: ClassVar[dict[Action, Callable[["Process"], None]]] = {
         Action.SPAWN: _spawn,
         Action.SIGNAL: _end,
         Action.KILL: _kill,
-        Action.ARM_READY: _arm_ready,
-        Action.ARM_KILL: _arm_kill,
-        Action.ARM_RETRY: _arm_retry,
+        Action.ARM_READY: lambda self: self._arm(self.spec.timing.listen_timeout, Input.READY_DUE),
+        Action.ARM_KILL: lambda self: self._arm(self.spec.timing.kill_timeout, Input.KILL_DUE),
+        Action.ARM_RETRY: lambda self: self._arm(self._delay, Input.RETRY_DUE),
         Action.DISARM: _disarm,
     }

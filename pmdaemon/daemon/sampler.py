@@ -51,7 +51,10 @@ class Watcher:
 
 
 class Sampler:
-    """Takes samples of what *roots* names: process id -> pid of its child."""
+    """Takes samples of what *roots* names: process id -> pid of its child.
+
+    ``watched`` is called with each sample that was taken for watchers.
+    """
 
     _log = Logger()
 
@@ -67,6 +70,7 @@ class Sampler:
         self._roots = roots
         self._table = table
         self._system = system
+        self.watched: Callable[[Sample], None] = lambda sample: None
         self._last: Sample | None = None
         self._sampled: dict[int, int] = {}
         self._watchers: list[Watcher] = []
@@ -143,6 +147,7 @@ class Sampler:
             return
         try:
             sample = self.sample()
+            self.watched(sample)
         except Exception:  # an exception would stop the loop for good
             self._log.failure("cannot take a sample")
             return

@@ -63,6 +63,8 @@ CREATE TABLE IF NOT EXISTS log_marks (
     line INTEGER NOT NULL,
     at REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS crashes (seq INTEGER PRIMARY KEY, process INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS crashes_by_process ON crashes (process, seq);
 CREATE INDEX IF NOT EXISTS log_marks_by_log ON log_marks (process, stream, end, start);
 """
 
@@ -219,8 +221,9 @@ class Store:
         self.write("DELETE FROM apps WHERE name = ?", name)
 
     def forget_process(self, id_: int) -> None:
-        """Drop a process slot; its events stay until they age out."""
+        """Drop a process slot and its crashes; its events stay until they age out."""
         self.write("DELETE FROM processes WHERE id = ?", id_)
+        self.write("DELETE FROM crashes WHERE process = ?", id_)
 
     def apps(self) -> list[StoredApp]:
         """Return every app. Raises StoreError where one cannot be read."""

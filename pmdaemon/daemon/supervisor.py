@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from pmdaemon.core.lifecycle import RESTING, State
-from pmdaemon.core.selection import close_matches, matches
+from pmdaemon.core.selection import EVERYTHING, Selection, close_matches, matches
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.logs import Logs
 from pmdaemon.daemon.means import Means
@@ -59,14 +59,17 @@ class Supervisor:
 
     # What there is
 
-    def select(self, selector: str | int | None) -> list[Process]:
-        """Return the processes a selector means, by id [P3]; None means all. Raises ProcessNotFound for none."""
-        everyone = [self.processes[id_] for id_ in sorted(self.processes)]
+    def select(self, selector: str | int | None, within: Selection = EVERYTHING) -> list[Process]:
+        """Return the processes a selector means, by id [P3]; None means all. Raises ProcessNotFound for none.
+
+        *within* are the only processes that exist for who asks: of others not even the name is told.
+        """
+        everyone = [self.processes[id_] for id_ in sorted(self.processes) if self.processes[id_] in within]
         if selector is None or selector == "all":
             return everyone
         found = [process for process in everyone if matches(selector, process)]
         if not found:
-            names = [*self.apps, *(process.name for process in everyone)]
+            names = [name for process in everyone for name in (process.app, process.name)]
             near = close_matches(selector, list(dict.fromkeys(names)))
             raise ProcessNotFound(
                 f"cannot find a process '{selector}'",
@@ -96,6 +99,14 @@ class Supervisor:
     def roots(self) -> dict[int, int]:
         """Return process id -> pid of every living child."""
         return {id_: process.pid for id_, process in self.processes.items() if process.pid is not None}
+
+    def uptimes(self) -> dict[int, float]:
+        """Return process id -> seconds since its start, of every living child."""
+        return {id_: process.uptime for id_, process in self.processes.items() if process.pid is not None}
+
+    def log_paths(self, process: Process) -> list[str]:
+        """Return the files that a process's output goes to, each once."""
+        return list(dict.fromkeys(path for path in self._logs.paths(process) if path is not None))
 
     def newcomer(self, old: Process, spec: AppSpec) -> Process:
         """Return a silent process that may take over from *old* [R6]; ``dismiss`` it or let it ``replace`` the old."""

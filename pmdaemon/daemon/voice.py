@@ -6,6 +6,7 @@ from pmdaemon.core.events import HealthUpdate, ProcessEvent, ProcessStatus
 from pmdaemon.core.selection import Identity
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.bus import EventBus
+from pmdaemon.daemon.cause import Cause
 
 __all__ = ["Speaker", "Voice"]
 
@@ -28,11 +29,15 @@ class Speaker(Identity, Protocol):
 
 
 class Voice:
-    """Publishes on *bus*; one without a bus says nothing. It remembers the status it told last."""
+    """Publishes on *bus*; one without a bus says nothing.
+
+    It remembers the status it told last, and the ``cause`` of what it will tell.
+    """
 
     def __init__(self, bus: EventBus | None) -> None:
         self._bus = bus
         self._told: str | None = None
+        self.cause = Cause()
 
     def status(self, who: Speaker) -> None:
         """Tell the status where it differs from the one told last; the first one has none before it [P7]."""
@@ -74,7 +79,8 @@ class Voice:
         self._bus.publish(event, who)
 
     def event(self, who: Speaker, event: str, details: dict[str, Any]) -> None:
-        """Tell a lifecycle event [P10]."""
+        """Tell a lifecycle event [P10], and what has caused it."""
+        cause = self.cause.details(event)
         if self._bus is None:
             return
         told = ProcessEvent(
@@ -84,6 +90,6 @@ class Voice:
             app=who.app,
             instance=who.instance,
             namespace=who.namespace,
-            details=details,
+            details={**details, **cause},
         )
         self._bus.publish(told, who)

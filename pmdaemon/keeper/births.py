@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple
@@ -57,19 +57,16 @@ class _Newborn:
 
 
 class Births:
-    """Carries out orders to start; ``reap`` is called after each brood, as it may have missed that somebody ended."""
+    """Carries out orders to start; a reply is what the daemon is told, without the number of its order."""
 
-    def __init__(
-        self, loop: Loop, lives: Lives, cgroups: Cgroups, inheritance: Inheritance, reap: Callable[[], None]
-    ) -> None:
+    def __init__(self, loop: Loop, lives: Lives, cgroups: Cgroups, inheritance: Inheritance) -> None:
         self._loop = loop
         self._lives = lives
         self._cgroups = cgroups
         self._inheritance = inheritance
-        self._reap = reap
         self._waiting: deque[Spawn] = deque()
         self._replies: dict[Key, list[Reply]] = {}
-        self._signals = [number for number in signal.valid_signals() if signal.getsignal(number) != signal.SIG_DFL]
+        self._signals = [number for number in signal.valid_signals() if _concerns_children(number)]
         self._branded = has_brand()
 
     @property
@@ -102,7 +99,6 @@ class Births:
                 crash_at("after_go")
                 for newborn in brood:
                     self._loop.watch(newborn.complaint, partial(self._hear, newborn))
-        self._loop.soon(self._reap)
         if self._waiting:
             self._loop.later(0, self._next_brood)
 
@@ -201,7 +197,13 @@ class Births:
 
 
 def _born(kid: Kid) -> Message:
-    return {"ok": {"pid": kid.pid, "start": kid.start}}
+    return {"ok": {"pid": kid.pid, "start": kid.start, "at": kid.at}}
+
+
+def _concerns_children(number: int) -> bool:
+    """Whether a child would find it other than it should, or act on it for the keeper until it is its program."""
+    # SIGCHLD is not for those who have no children, and were it not wanted for a moment, the system would forget it.
+    return number != signal.SIGCHLD and signal.getsignal(number) != signal.SIG_DFL
 
 
 @contextmanager
@@ -216,10 +218,7 @@ def _pipe() -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _default_signals(numbers: Sequence[int]) -> Iterator[None]:
-    """As the children shall find them, without a word of the keeper's own that it would cost each of them to undo.
-
-    They are blocked meanwhile, and wait; but for SIGCHLD, which the system forgets where nobody asks for it.
-    """
+    """As the children shall find them, so that none of them has to undo it; blocked meanwhile, so that none is lost."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     actions = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     try:

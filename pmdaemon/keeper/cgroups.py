@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from pmdaemon.keeper.features import allowed
 
-__all__ = ["Cgroups", "is_empty", "join", "kill_all", "members", "remove"]
+__all__ = ["Cgroups", "is_empty", "join", "kill_all", "members", "place_of", "remove"]
 
 
 class Cgroups:
@@ -24,7 +24,7 @@ class Cgroups:
         if self.base is None:
             return None
         path = os.path.join(self.base, name)
-        os.mkdir(path)
+        os.makedirs(path)  # the base too, if somebody has tidied up while it was empty
         return path
 
     def close(self) -> None:
@@ -34,16 +34,21 @@ class Cgroups:
                 os.rmdir(self.base)
 
     def _usable(self, home: str) -> str | None:
-        place = _own_group()
-        if place is None:
+        base = place_of(home)
+        if base is None:
             return None
-        base = os.path.join(place, f"pmdaemon-{zlib.crc32(os.fsencode(os.path.realpath(home))):08x}")
         with suppress(OSError):
             os.makedirs(base, exist_ok=True)
             if _try(os.path.join(base, "try")):
                 return base
             os.rmdir(base)
         return None
+
+
+def place_of(home: str) -> str | None:
+    """Where the groups of a home are made by a process that is where the caller is; None without version 2."""
+    own = _own_group()
+    return own and os.path.join(own, f"pmdaemon-{zlib.crc32(os.fsencode(os.path.realpath(home))):08x}")
 
 
 def join(path: str) -> None:

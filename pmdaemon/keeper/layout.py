@@ -4,7 +4,7 @@ Offsets are absolute: they count the bytes of a log from its first day and never
 written to. A rotation makes it a segment, PATH.START, named by the offset of its first byte; compressed it is
 PATH.START.gz. PATH.idx, and PATH.START.idx of a segment, tell the time: records of RECORD, the first of them with time
 0 and the offset at which the file begins. Where this first one is missing (a log that was never rotated need not have
-it), the file begins where the newest segment ends, or at 0.
+it), the file begins where the newest segment ends, or at 0. PATH.new and PATH.idx.new are there during a rotation.
 """
 
 import errno
@@ -109,6 +109,7 @@ class Segment(NamedTuple):
 
     def remove(self) -> None:
         """Delete it in all its forms, then its index; what is gone already is no error."""
+        # In the order in which it becomes one and the other, so that whoever is at it does not bring it back.
         for path in (self.partial_path, self.packed_path, self.plain_path, self.index_path):
             with suppress(FileNotFoundError):
                 os.unlink(path)

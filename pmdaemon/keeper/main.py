@@ -64,7 +64,7 @@ class _Keeper:
             signal.signal(number, signal.SIG_IGN)
         # After it has been settled what is done about which signal.
         inheritance = Inheritance(handover.umask, handover.nofile)
-        self._births = Births(self._loop, self._lives, self._cgroups, inheritance, self._reaper.reap)
+        self._births = Births(self._loop, self._lives, self._cgroups, inheritance)
         self._orders = Orders(
             lives=self._lives,
             births=self._births,

@@ -86,7 +86,11 @@ class SegmentedLog:
         self.end = self.base + os.lseek(self.fd, 0, os.SEEK_END)
         """The offset after the last byte."""
         self._over_from: int | None = None
-        self._take_up_index()
+        try:
+            self._take_up_index()
+        except OSError:
+            self.close()
+            raise
         if path in _rotated_logs(os.path.dirname(path)):
             tidy(self)
 
@@ -282,6 +286,7 @@ class SegmentedLog:
     # The index
 
     def _take_up_index(self) -> None:
+        """Go on with what there is of the index, and with another file where its end says that bytes are missing."""
         with open_index(self._index_path) as index:
             if index.base is None and (self.base or not index.records):
                 # It is of no use, and the next record will be written after the missing beginning.

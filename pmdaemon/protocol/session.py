@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pmdaemon.core.commands import Subscribe, Unsubscribe
+from pmdaemon.core.selection import Selection
 from pmdaemon.errors import PMDaemonError
 from pmdaemon.protocol.codec import Incoming, decode, encode, error_data
 from pmdaemon.protocol.subscription import Subscription
@@ -28,9 +29,12 @@ class Session:
         """Read one text frame; never raises, whatever the bytes [E4]."""
         return decode(payload)
 
-    def subscribe(self, request: Subscribe) -> dict[str, Any]:
-        """Take the request's events over and return the acknowledgement's data [S2]. Raises InvalidMessage."""
-        self.subscription, ignored = self.subscription.with_added(request)
+    def subscribe(self, request: Subscribe, within: Selection | None = None) -> dict[str, Any]:
+        """Take the request's events over and return the acknowledgement's data [S2]. Raises InvalidMessage.
+
+        *within* are the only processes that exist for who asks, None for all.
+        """
+        self.subscription, ignored = self.subscription.with_added(request, within)
         return {"events": self.subscription.effective(), "ignored": ignored}
 
     def unsubscribe(self, request: Unsubscribe) -> dict[str, Any]:

@@ -59,9 +59,10 @@ class Subscription:
         """Return what is wanted of *event*, or None."""
         return self._wants.get(event)
 
-    def with_added(self, request: Subscribe) -> tuple["Subscription", list[str]]:
+    def with_added(self, request: Subscribe, within: Selection | None = None) -> tuple["Subscription", list[str]]:
         """Return the subscription after *request*, and the event names nobody knows [S2], [S6].
 
+        *within* are the only processes that exist for who asks, None for all.
         Raises InvalidMessage where all names are unknown or a log filter is wrong, LimitExceeded where the lists of
         processes are longer than the acknowledgement may be [E6].
         """
@@ -69,7 +70,7 @@ class Subscription:
         ignored = [name for name in request.events if name not in EVENTS]
         if not known:
             raise InvalidMessage("cannot subscribe: " + _nothing_known(ignored), details={"path": "data.events"})
-        selection = Selection(request.processes)
+        selection = Selection(request.processes, within)
         asked = INTERVAL_DEFAULT if request.interval is None else request.interval
         interval = min(INTERVAL_MAX, max(INTERVAL_MIN, asked))
         lines = LogFilter(request.level, request.stream, request.grep, bool(request.regex))

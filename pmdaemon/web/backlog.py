@@ -13,12 +13,15 @@ __all__ = ["Backlog", "Frame", "Kind"]
 ENTRY: Final = 200
 """Bytes that one entry is taken to cost beside its frame."""
 
+LINE: Final = 50
+"""Bytes that one of several log lines in a row is taken to cost beside its frame."""
+
 
 class Kind(Enum):
     """What becomes of a frame that cannot be sent yet."""
 
     METRICS = "only the newest of its key is kept"
-    LOG = "it is dropped and counted"
+    LOG = "it is dropped and counted where there is no room for it"
     KEPT = "it is kept"
 
 
@@ -44,8 +47,12 @@ class _Gap:
         self.dropped = 0
 
 
+_Lines = list[Frame]
+"""Log lines with nothing between them."""
+
+
 class Backlog:
-    """Keeps what must be told, and counts what is not.
+    """Keeps what must be told, and of log lines as many as its owner has room for.
 
     Everything is told in the order in which it came, so the ids a client sees never go back. A process's gap stands
     where its first lost line would have stood, before anything newer, and takes that line's number: a client that loses
@@ -54,8 +61,9 @@ class Backlog:
 
     def __init__(self, encode_gap: Callable[[str, int, int], bytes]) -> None:
         self._encode_gap = encode_gap
-        self._entries: dict[tuple[Kind, str | int], bytes | _Gap] = {}
+        self._entries: dict[tuple[Kind, str | int], bytes | _Gap | _Lines] = {}
         self._numbers = count()
+        self._lines: _Lines | None = None
         self._bytes = 0
 
     @property
@@ -66,26 +74,58 @@ class Backlog:
     def add(self, frame: Frame) -> None:
         """Take one frame."""
         if frame.kind is Kind.LOG:
-            gap = self._entries.setdefault((Kind.LOG, frame.key), _Gap(frame.seq))
-            assert isinstance(gap, _Gap)
-            gap.dropped += 1
+            self._add_line(frame)
             return
         key = (frame.kind, frame.key if frame.kind is Kind.METRICS else next(self._numbers))
         replaced = self._entries.pop(key, b"")
         assert isinstance(replaced, bytes)
         self._entries[key] = frame.data
         self._bytes += len(frame.data) - len(replaced)
+        self._lines = None
+
+    def _add_line(self, frame: Frame) -> None:
+        gap = self._entries.get((Kind.LOG, frame.key))
+        if isinstance(gap, _Gap):
+            gap.dropped += 1
+            return
+        if self._lines is None:
+            self._lines = []
+            self._entries[(Kind.KEPT, next(self._numbers))] = self._lines
+        self._lines.append(frame)
+        self._bytes += len(frame.data) + LINE
+
+    def shed(self) -> bool:
+        """Drop all log lines and count them; False where there are none."""
+        entries, self._entries = self._entries, {}
+        found = False
+        for key, entry in entries.items():
+            if not isinstance(entry, list):
+                self._entries[key] = entry
+                continue
+            found = True
+            for line in entry:
+                gap = self._entries.setdefault((Kind.LOG, line.key), _Gap(line.seq))
+                assert isinstance(gap, _Gap)
+                gap.dropped += 1
+                self._bytes -= len(line.data) + LINE
+        self._lines = None
+        return found
 
     def take(self) -> list[bytes]:
         """Everything that is to be told, gaps included; afterwards nothing waits."""
-        told = [
-            self._encode_gap(str(key), entry.dropped, entry.seq) if isinstance(entry, _Gap) else entry
-            for (_, key), entry in self._entries.items()
-        ]
+        told: list[bytes] = []
+        for (_, key), entry in self._entries.items():
+            if isinstance(entry, _Gap):
+                told.append(self._encode_gap(str(key), entry.dropped, entry.seq))
+            elif isinstance(entry, list):
+                told += [line.data for line in entry]
+            else:
+                told.append(entry)
         self.clear()
         return told
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
+        self._lines = None
         self._bytes = 0

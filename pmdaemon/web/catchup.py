@@ -13,12 +13,13 @@ from msgspec import Struct
 from pmdaemon.core.events import LogMessage
 from pmdaemon.core.lines import LineSplitter, Stream, replay
 from pmdaemon.core.logfilter import LogFilter
+from pmdaemon.daemon.backfill import Stretch
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.ids import aside, id_of
 from pmdaemon.daemon.journal import Journal, LogMark, StoredEvent
 from pmdaemon.daemon.logfile import LogFile
-from pmdaemon.daemon.logfollower import LogFollower
 from pmdaemon.daemon.logs import Logs, message
+from pmdaemon.daemon.logsearch import times_at
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.supervisor import Supervisor
 from pmdaemon.protocol.codec import encode
@@ -52,7 +53,7 @@ class Archive:
         wanted = [each for each in everyone if channel.wants(LogMessage.type, each)]
         return [(each, stream) for each in wanted for stream in channel.streams]
 
-    def fill(self, channel: Channel, since: int) -> tuple[list[LogFollower], bool]:
+    def fill(self, channel: Channel, since: int) -> tuple[list[Stretch], bool]:
         """Have those lines published that the channel wants, are newer than *since* and were never published.
 
         Returns who publishes them, each until it is not ``behind`` any more, and False where that is not all of them.
@@ -163,7 +164,7 @@ class CatchUp:
         data = self._archive.logs.file(process, stream).read(mark.start, mark.end)
         if len(data) < mark.end - mark.start:  # emptied, and nothing was written since that would have told of it
             return
-        for seq, line in enumerate(replay(data, mark.start, mark.line)[: mark.pieces], mark.seq):
+        for seq, line in enumerate(replay(data, mark.start, mark.line), mark.seq):
             told = message(who, stream, line)
             if seq > self._starts[LogMessage.type] and self._channel.passes(told):
                 yield seq, _framed(told, id_of(seq), mark.at)
@@ -191,7 +192,7 @@ class CatchUp:
         start = self._tail_start(file, count, end)
         lines = (message(process, stream, line) for line in LineSplitter(start).feed(file.read(start, end)))
         last = [line for line in lines if self._channel.passes(line)][-count:]
-        times = _times(file, [line.offset for line in last])
+        times = times_at(file, [line.offset for line in last])
         now = self._archive.bus.now()
         return [(now if at is None else at, line) for at, line in zip(times, last, strict=True)]
 
@@ -211,17 +212,6 @@ class _Then(Struct, frozen=True):
     app: str
     instance: int
     namespace: str
-
-
-def _times(file: LogFile, offsets: list[int]) -> list[float | None]:
-    """Return when the bytes at *offsets*, which ascend, were written; what came at once is asked for once."""
-    if not offsets:
-        return []
-    first, last = file.time_at(offsets[0]), file.time_at(offsets[-1])
-    if first == last or len(offsets) <= 2:
-        return [first] * (len(offsets) - 1) + [last]
-    half = len(offsets) // 2
-    return _times(file, offsets[:half]) + _times(file, offsets[half:])
 
 
 def _framed(line: LogMessage, id_: str, at: float) -> bytes:

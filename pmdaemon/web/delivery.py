@@ -10,11 +10,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pmdaemon.core.commands import Subscribe, Unsubscribe
 from pmdaemon.core.events import EVENTS, JOURNALED, LogMessage
-from pmdaemon.core.selection import Identity
+from pmdaemon.core.selection import Identity, Selection
+from pmdaemon.daemon.backfill import Stretch
 from pmdaemon.daemon.describe import Describer, page
 from pmdaemon.daemon.ids import aside, id_of, seq_of
 from pmdaemon.daemon.journal import Gap
-from pmdaemon.daemon.logfollower import LogFollower
 from pmdaemon.errors import InvalidMessage
 from pmdaemon.protocol.codec import Incoming
 from pmdaemon.protocol.session import Session
@@ -44,7 +44,7 @@ class Delivery:
         self._describer = describer
         self._clock = clock
         self._catching_up: CatchUp | None = None
-        self._fillers: list[LogFollower] = []
+        self._fillers: list[Stretch] = []
         self._next_turn: IDelayedCall | None = None
         self._aside: int | None = None
         self.session = Session(self._stamp)
@@ -69,32 +69,36 @@ class Delivery:
 
     # Subscribing
 
-    def subscribe(self, incoming: Incoming, request: Subscribe) -> None:
-        """Answer the request, then send what it asks for of the past, then what happens. Raises InvalidMessage."""
+    def subscribe(self, incoming: Incoming, request: Subscribe, within: Selection | None = None) -> None:
+        """Answer the request, then send what it asks for of the past, then what happens. Raises InvalidMessage.
+
+        *within* are the only processes that exist for who asks, None for all.
+        """
         since = self._since(request)
         names = [name for name in request.events if name in EVENTS]
         self._bus.flush()
         told = self._positions()
-        ack = self.session.subscribe(request)
+        ack = self.session.subscribe(request, within)
         told |= dict.fromkeys(names, self._bus.last if since is None else since)
         tail = request.tail if LogMessage.type in names else None
         if not _KEPT.isdisjoint(names) and (since is not None or tail):
             self._aside = min(seq for name, seq in told.items() if name in _KEPT)
+        # Before the answer: a line that its reader has printed is one of those that it is told of.
+        channel, whole = None, True
+        if self._aside is not None or self._catching_up is not None:
+            channel, whole = self._hold(since if LogMessage.type in names else None)
+        else:
+            self._go_live()
         try:
             self._acknowledge(incoming, ack, names)
-            channel = None
-            if self._aside is not None or self._catching_up is not None:
-                channel, whole = self._hold(since if LogMessage.type in names else None)
-                if since is not None:
-                    self._tell_gap(since, names, whole)
+            if channel is not None and since is not None:
+                self._tell_gap(since, names, whole)
             for type_, data in self._channels.first_figures(self.session.subscription, names):
                 self._say(self.session.tell(type_, data))
         finally:
             self._aside = None
-        if channel is None:
-            self._go_live()
-        else:
-            self._catch_up(channel, told, names, tail)
+            if channel is not None:
+                self._catch_up(channel, told, names, tail)
 
     def _since(self, request: Subscribe) -> int | None:
         if request.since is None:

@@ -1,139 +1,82 @@
-"""Who may ask at all: judges the headers of a request before anything else looks at it.
+"""Who may ask, and what: judges a request before anything else looks at it.
 
-Every path passes here, pages and the WebSocket handshake alike: a browser lets any page open a WebSocket to
-localhost, and a name of a stranger's may be made to point here.
+Every path passes here, pages and the WebSocket handshake alike. Where a request comes from is judged by ``places``,
+what it shows by ``credentials``, who is at the other end of its connection by ``peer``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from twisted.web.http_headers import Headers
 
-from pmdaemon.errors import InvalidConfiguration
-from pmdaemon.web.authority import DEFAULT_PORTS, Origin, parse_authority, parse_origin
-from pmdaemon.web.refusal import Refusal, RefusalLog, printable
+from pmdaemon.core.access import Caller, limited
+from pmdaemon.web.credentials import TOKEN_REQUIRED, Credentials
+from pmdaemon.web.limits import FailedLogins, source
+from pmdaemon.web.peer import Peer
+from pmdaemon.web.places import Places
+from pmdaemon.web.refusal import Refusal, RefusalLog
 
 __all__ = ["Guard", "Refusal", "RefusalLog"]
 
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-class _Asked:
-    """A request as the checks see it: its headers, and what the checks before have established."""
-
-    def __init__(self, headers: Headers, secure: bool) -> None:
-        self.headers = headers
-        self.scheme = "https" if secure else "http"
-        self.port = DEFAULT_PORTS[self.scheme]
-
-    def home(self) -> str:
-        return str(Origin(self.scheme, "localhost", self.port)) + "/"
+_READ_ONLY: Final = "the daemon was started with --read-only"
+_NOWHERE: Final = "a page without an origin may only read; let it send a token, or open it at the daemon's address"
 
 
 class Guard:
-    """Refuses requests that were not meant for this daemon, and those of other sites' pages.
+    """Lets in who shows a credential, and the user ``own``, whose daemon this is; ``read_only`` is for everybody."""
 
-    ``allow_hosts`` are further names of this daemon (no port: any port is allowed, for tunnels), ``allow_origins``
-    further pages, written as a browser sends them. Raises InvalidConfiguration where one cannot be read.
-    """
+    def __init__(
+        self, places: Places, credentials: Credentials, logins: FailedLogins, *, own: int, read_only: bool = False
+    ) -> None:
+        self._places = places
+        self._credentials = credentials
+        self._logins = logins
+        self._own = own
+        self._read_only = read_only
 
-    def __init__(self, allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()) -> None:
-        self._hosts = LOOPBACK.union(map(_allowed_host, allow_hosts))
-        self._origins = frozenset(map(_allowed_origin, allow_origins))
-        # In this order; each check relies on those before it.
-        self._checks: tuple[Callable[[_Asked], Refusal | None], ...] = (self._check_host, self._check_origin)
+    def judge(self, headers: Headers, peer: Peer, *, secure: bool) -> Caller | Refusal:
+        """The caller, or why a request is not served; ``secure`` tells whether it came by TLS. Never raises.
 
-    def judge(self, headers: Headers, *, secure: bool) -> Refusal | None:
-        """The first check's refusal, or None: served. ``secure`` tells whether the connection is TLS; never raises."""
-        asked = _Asked(headers, secure)
-        for check in self._checks:
-            refusal = check(asked)
-            if refusal is not None:
-                return refusal
-        return None
+        A credential that is wrong is never made good by who the peer is; a right one is, unlike a user's being logged
+        in, nothing that a page of somebody else's could have on its side: so then the page does not matter.
+        """
+        refusal = None if peer.unix else self._places.check_host(headers, secure=secure)
+        if refusal is not None:
+            return refusal
+        shown = self._known(peer, lambda: self._credentials.identify(headers))
+        if shown is not None:
+            return shown
+        refusal = self._places.check_origin(headers, secure=secure)
+        if refusal is not None:
+            return refusal
+        if peer.uid is None or (peer.uid != self._own and not (peer.unix and peer.uid == 0)):
+            return TOKEN_REQUIRED
+        caller = self._limited(Caller(name=f"uid:{peer.uid}", kind="user", scope="start"))
+        return limited(caller, "read", _NOWHERE) if self._places.is_nowhere(headers) else caller
 
-    def _check_host(self, asked: _Asked) -> Refusal | None:
-        given = asked.headers.getRawHeaders(b"host", ())
-        if len(given) != 1:
-            return Refusal(
-                400,
-                "INVALID_HOST",
-                f"cannot tell whom the request is for: it has {len(given)} Host headers",
-                "send exactly one Host header",
-            )
-        host = parse_authority(given[0])
-        if host is None:
-            return Refusal(
-                400, "INVALID_HOST", f"cannot read the Host header {_shown(given[0])}", "send host or host:port"
-            )
-        asked.port = host.port or asked.port
-        if host.host in self._hosts:
+    def authenticate(self, text: str, peer: Peer) -> Caller | Refusal:
+        """The caller who shows this text, a token or a key of another kind; or why there is none."""
+        shown = self._known(peer, lambda: self._credentials.verify(text))
+        return TOKEN_REQUIRED if shown is None else shown
+
+    def recheck(self, caller: Caller) -> Refusal | None:
+        """Why a caller who was let in may not stay, or None."""
+        return self._credentials.recheck(caller)
+
+    def _known(self, peer: Peer, look: Callable[[], Caller | Refusal | None]) -> Caller | Refusal | None:
+        """What ``look`` finds, unless the peer has shown too much that was wrong."""
+        found = look()
+        if found is None:
             return None
-        return Refusal(
-            421,
-            "HOST_NOT_ALLOWED",
-            f"cannot answer for the host {host.host}: it is not a name of this daemon",
-            f"open {asked.home()} or start the daemon with --allow-host {host.host}",
-        )
+        who = source(peer)
+        blocked = self._logins.refusal(who)
+        if blocked is not None:
+            return blocked
+        if isinstance(found, Caller):
+            return self._limited(found)
+        if found.status == 401:
+            self._logins.failed(who)
+        return found
 
-    def _check_origin(self, asked: _Asked) -> Refusal | None:
-        given = asked.headers.getRawHeaders(b"origin", ())
-        if not given:
-            return None  # not a page: browsers always say
-        if len(given) > 1:
-            return Refusal(
-                400,
-                "INVALID_ORIGIN",
-                f"cannot tell which page is asking: the request has {len(given)} Origin headers",
-                "send one Origin header, or none",
-            )
-        if given[0] == b"null":
-            return Refusal(
-                403,
-                "ORIGIN_NOT_ALLOWED",
-                "cannot let a page without an origin (a local file, a sandboxed frame) use this daemon",
-                f"open the page at {asked.home()}www/, having started the daemon with --www DIRECTORY",
-            )
-        origin = parse_origin(given[0])
-        if origin is None:
-            return Refusal(
-                400,
-                "INVALID_ORIGIN",
-                f"cannot read the Origin header {_shown(given[0])}",
-                "send scheme://host or scheme://host:port",
-            )
-        if self._is_own(origin, asked) or origin in self._origins:
-            return None
-        return Refusal(
-            403,
-            "ORIGIN_NOT_ALLOWED",
-            f"cannot let a page of {origin} use this daemon",
-            f"open {asked.home()} or start the daemon with --allow-origin {origin}",
-        )
-
-    def _is_own(self, origin: Origin, asked: _Asked) -> bool:
-        return origin.scheme == asked.scheme and origin.host in self._hosts and origin.port == asked.port
-
-
-def _allowed_host(text: str) -> str:
-    authority = parse_authority(text.encode("utf-8", "replace"))
-    if authority is None or authority.port is not None:
-        raise InvalidConfiguration(
-            f"cannot allow the host {printable(text)}: it is not a host name",
-            hint="write a name or an address without scheme and port, an IPv6 address in brackets",
-        )
-    return authority.host
-
-
-def _allowed_origin(text: str) -> Origin:
-    origin = parse_origin(text.encode("utf-8", "replace"))
-    if origin is None or "@" in origin.host:
-        raise InvalidConfiguration(
-            f"cannot allow the origin {printable(text)}: it is not an origin",
-            hint="write scheme://host or scheme://host:port, without a path, as in https://status.example",
-        )
-    return origin
-
-
-def _shown(raw: bytes) -> str:
-    return "'" + printable(raw[:100].decode("ascii", "backslashreplace")) + "'"
+    def _limited(self, caller: Caller) -> Caller:
+        return limited(caller, "read", _READ_ONLY) if self._read_only else caller

@@ -1,13 +1,20 @@
 """Binds the daemon's port before anything is started, so that a port that is taken ends the start with one line."""
 
 import errno
+import ipaddress
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
-__all__ = ["LOOPBACKS", "ListenError", "bind"]
+__all__ = ["LOOPBACKS", "ListenError", "bind", "bind_unix", "remote"]
 
 LOOPBACKS = ("127.0.0.1", "::1")
 """Both, since some clients take the one and some the other for ``localhost``."""
+
+_LONGEST = 100
+"""Bytes of a path that every system takes for a socket."""
 
 _BACKLOG = 1024
 _ATTEMPTS = 20
@@ -34,6 +41,47 @@ def bind(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], list[str
                 raise
 
 
+def bind_unix(path: Path) -> socket.socket:
+    """Return a listening socket that only this user and root can connect to.
+
+    What is at *path* is removed, so hold the lock of the directory, which must let nobody else in. Where the path is
+    too long for a socket it is bound by way of a descriptor of the directory, which stays open. Raises ListenError.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o077)
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(_short(path))
+        path.chmod(0o600)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError as why:
+        listening.close()
+        raise ListenError(f"cannot listen on {path}: {(why.strerror or str(why)).lower()}") from why
+    finally:
+        os.umask(before)
+    return listening
+
+
+def _short(path: Path) -> str:
+    if len(os.fsencode(path)) <= _LONGEST:
+        return str(path)
+    return f"/proc/self/fd/{os.open(path.parent, os.O_PATH | os.O_CLOEXEC)}/{path.name}"
+
+
+def remote(hosts: Iterable[str]) -> list[str]:
+    """Return those of *hosts* that other machines can reach; what cannot be had at all is left to ``bind``."""
+    return [host for host in hosts if not _is_loopback(host)]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = str(_resolved(host, 0)[4][0])
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except (OSError, ValueError):
+        return True
+
+
 def _bind(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], list[str]]:
     sockets: list[socket.socket] = []
     missing: list[str] = []
@@ -52,11 +100,7 @@ def _bind(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], list[st
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError:
-        raise OSError(errno.EINVAL, "it is not a host name") from None
-    family, kind, protocol, _, address = found[0]
+    family, kind, protocol, _, address = _resolved(host, port)
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,6 +113,14 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _resolved(host: str, port: int) -> Any:
+    """Return what ``getaddrinfo`` finds first."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except UnicodeError:
+        raise OSError(errno.EINVAL, "it is not a host name") from None
 
 
 def _words(host: str, port: int, why: OSError) -> str:

@@ -110,9 +110,8 @@ class Outbox:
                 return
             self._backlog.add(frame)
             if self._backlog.size > self._limit:
-                self.overflow()
-        if not self._ended:
-            self._account()
+                self._account()
+        self._account()
 
     def stop(self) -> None:
         """Send nothing any more and free what waits; to be called when the connection is lost."""
@@ -120,6 +119,10 @@ class Outbox:
         self._backlog.clear()
         self._pool.release(self)
         self._look_no_more()
+
+    def shed(self) -> bool:
+        """Drop and count the log lines that wait, for want of memory; False where there are none."""
+        return self._backlog.shed()
 
     def overflow(self) -> None:
         """Give the client up for want of memory."""
@@ -153,6 +156,8 @@ class Outbox:
     def _account(self) -> None:
         if self._ended:
             return
+        if self.size > self._limit:
+            self.shed()
         if self.size > self._limit:
             self.overflow()
         else:

@@ -15,12 +15,15 @@ class Member(Protocol):
     def size(self) -> int:
         """Bytes taken now."""
 
+    def shed(self) -> bool:
+        """Called where there is no room for all of this member: let go of what may be lost; False if nothing may."""
+
     def overflow(self) -> None:
         """Called where there is no room for this member; it is not one any more."""
 
 
 class Pool:
-    """Adds up what its members take; while that is more than ``limit`` bytes, the largest has to go."""
+    """Adds up what its members take; while that is more than ``limit`` bytes, the largest has to shed, then to go."""
 
     def __init__(self, limit: int = POOL_LIMIT) -> None:
         self._limit = limit
@@ -50,4 +53,8 @@ class Pool:
         while self._total > self._limit:
             largest = max(self._charged, key=self._charged.__getitem__)
             self.release(largest)
-            largest.overflow()
+            if largest.shed():
+                self._charged[largest] = largest.size
+                self._total += largest.size
+            else:
+                largest.overflow()

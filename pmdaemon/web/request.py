@@ -3,12 +3,13 @@
 # mypy: disallow-untyped-calls=False
 # (twisted.web has few annotations)
 
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 
+from pmdaemon.core.access import Caller
 from pmdaemon.web.answer import answer
 from pmdaemon.web.guard import Refusal
 
@@ -22,8 +23,11 @@ class Request(server.Request):
 
     log = Logger()
     defaultContentType = None
+    channel: Any
     too_large = False
     """Whether the body was not read, for its size; set by the channel."""
+    caller: Caller | None = None
+    """Who asks; set by the guard."""
 
     def process(self) -> None:
         """Called when the request is complete."""

@@ -72,7 +72,14 @@ class Routes(Generic[S]):
         found: dict[S, None] = {}
         for selector in (None, *means_exactly(who), *fitting):
             found.update(self._places.get((type_, selector), {}))
-        return found
+        return {each: None for each in found if _exists_for(each.subscription, type_, who)}
+
+
+def _exists_for(subscription: Subscription, type_: str, who: Identity) -> bool:
+    """Tell whether *who* is among the processes that there are for who subscribed."""
+    want = subscription.get(type_)
+    within = None if want is None else want.selection.within
+    return within is None or who in within
 
 
 def _places(subscription: Subscription) -> Iterator[_Place]:

@@ -7,7 +7,7 @@ What is spoken within, and who may, is decided as it is without TLS.
 # (twisted.internet.ssl has few annotations)
 
 from collections.abc import Callable
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -15,7 +15,6 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from OpenSSL.crypto import X509, PKey
 from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate as TwistedCertificate
 from twisted.internet.ssl import CertificateOptions, TLSVersion, trustRootFromCertificates
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -60,7 +59,7 @@ def load_tls(cert: str | None, key: str | None, client_ca: str | None = None) ->
     return options
 
 
-def secured(factory: Factory, options: CertificateOptions, clock: IReactorTime) -> TLSMemoryBIOFactory:
+def secured(factory: Any, options: CertificateOptions, clock: IReactorTime) -> TLSMemoryBIOFactory:
     """``factory`` behind TLS."""
     return TLSMemoryBIOFactory(options, False, factory, clock)
 

@@ -14,22 +14,26 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pmdaemon.core.commands import Subscribe, Unsubscribe
+from pmdaemon.core.access import check
+from pmdaemon.core.commands import Authenticate, Subscribe, Unsubscribe
+from pmdaemon.core.times import rfc3339
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.describe import Describer
 from pmdaemon.daemon.dispatch import Dispatcher, Reply
 from pmdaemon.daemon.ids import aside, id_of
-from pmdaemon.errors import InternalError, PMDaemonError
+from pmdaemon.errors import InternalError, InvalidMessage, PMDaemonError
 from pmdaemon.protocol.codec import Incoming, encode
 from pmdaemon.web.catchup import Archive
 from pmdaemon.web.channels import Channels
 from pmdaemon.web.delivery import Delivery
 from pmdaemon.web.frames import frame
 from pmdaemon.web.outbox import Outbox, Pool
+from pmdaemon.web.visit import Visit
 
 __all__ = ["MAX_MESSAGE", "OPTIONS", "DaemonProtocol", "DaemonSocketFactory"]
 
@@ -60,10 +64,16 @@ Origins are the guard's business, and pings are ours: Autobahn's would end a cli
 BEAT: Final = 20.0
 """Seconds between pings, and for a pong to come [F2]."""
 
+RECHECK: Final = 2.0
+"""Seconds within which a connection ends whose token was taken back."""
+
 MAX_PENDING: Final = 64
 """Commands of one connection that may wait; while there are as many, its socket is not read [F3]."""
 
-_UNSUPPORTED, _GOING_AWAY = 1003, 1001
+_LAST_MOMENT: Final = 253_402_300_799
+"""Unix seconds of the last moment that can be written as a date."""
+
+_UNSUPPORTED, _GOING_AWAY, _RESTART = 1003, 1001, 1012
 
 
 class DaemonProtocol(WebSocketServerProtocol):
@@ -72,6 +82,8 @@ class DaemonProtocol(WebSocketServerProtocol):
     factory: "DaemonSocketFactory"
     outbox: Outbox
     transport: Any
+    visit: Visit
+    """Set before the connection is made; without it nothing is answered."""
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """Accept every handshake that the guard let through; the subprotocol of ours where it is offered."""
@@ -101,8 +113,14 @@ class DaemonProtocol(WebSocketServerProtocol):
         if isBinary:
             self._close(_UNSUPPORTED, "send text frames of JSON")
             return
+        if not self.still_welcome():
+            return
         incoming = self.session.receive(payload)
         try:
+            far_too_many = self.visit.spend()
+            if far_too_many is not None:
+                self._close(far_too_many, "too many messages")
+                return
             self._answer(incoming)
         except Exception as error:  # the door to the client, see _refusal
             self.delivery.reply(self._refusal(incoming, error))
@@ -123,14 +141,35 @@ class DaemonProtocol(WebSocketServerProtocol):
             raise incoming.error
         request = incoming.request
         if isinstance(request, Subscribe):
-            self.delivery.subscribe(incoming, request)
+            check(self.visit.caller, request)
+            self.delivery.subscribe(incoming, request, self.visit.within)
         elif isinstance(request, Unsubscribe):
             self.delivery.unsubscribe(incoming, request)
+        elif isinstance(request, Authenticate):
+            self._authenticate(incoming, request)
         elif request is not None:
             self._pending += 1
             if self._pending == MAX_PENDING:
                 self.transport.pauseProducing()
-            Deferred.fromCoroutine(self._finish(incoming, self.factory.dispatcher.execute(request)))
+            work = self.factory.dispatcher.execute(request, self.visit.caller)
+            Deferred.fromCoroutine(self._finish(incoming, work))
+
+    def _authenticate(self, incoming: Incoming, request: Authenticate) -> None:
+        """Go on as another caller, who sees other processes: so nothing may be subscribed to."""
+        if self.session.subscription:
+            raise InvalidMessage("cannot authenticate now: something is subscribed to", hint="authenticate first")
+        caller = self.visit.authenticate(request.token)
+        expires = None if caller.expires is None else rfc3339(min(caller.expires, _LAST_MOMENT))
+        told = {"scope": caller.scope, "processes": caller.processes.listed(), "expires": expires}
+        self.factory.watch(self)
+        self.delivery.reply(self.session.reply(incoming, "authenticated", told))
+
+    def still_welcome(self) -> bool:
+        """Whether the caller may stay; where not, the connection is being closed."""
+        ended = self.visit.recheck()
+        if ended is not None:
+            self._close(*ended)
+        return ended is None
 
     async def _finish(self, incoming: Incoming, work: Awaitable[Reply]) -> None:
         try:
@@ -162,9 +201,12 @@ class DaemonProtocol(WebSocketServerProtocol):
         """The client is there."""
         self._unanswered = False
 
-    def leave(self) -> None:
-        """Say that the daemon stops."""
-        self._close(_GOING_AWAY, "the daemon stops")
+    def leave(self, *, restart: bool) -> None:
+        """Say that the daemon stops, or that another one takes its place at once."""
+        if restart:
+            self._close(_RESTART, "the daemon is being replaced")
+        else:
+            self._close(_GOING_AWAY, "the daemon stops")
 
     def _close(self, code: int, reason: str) -> None:
         """Close with any code; Autobahn's own ``sendClose`` takes only those for applications."""
@@ -175,6 +217,11 @@ class DaemonProtocol(WebSocketServerProtocol):
         """Word the notice of lost lines, the first of them numbered *seq*: who goes on from its id is told them."""
         data = {"process": process, "dropped": dropped}
         return frame(encode("log_gap", data, id=aside(seq - 1, id_of(seq)), at=self.factory.bus.now()))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection has ended, however far it had come."""
+        super().connectionLost(reason)
+        self.visit.over()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Forget the connection; its subscription ends with it."""
@@ -211,16 +258,23 @@ class DaemonSocketFactory(WebSocketServerFactory):
         self._empty: Deferred[None] | None = None
         self._heart = LoopingCall(self._beat)
         self._heart.clock = reactor
+        self._watched: set[DaemonProtocol] = set()
+        self._watch = LoopingCall(self._recheck)
+        self._watch.clock = reactor
 
     def opened(self, connection: DaemonProtocol) -> None:
         """Take a connection up."""
         self.connections.add(connection)
+        self.watch(connection)
         if not self._heart.running:
             self._heart.start(BEAT, now=False)
 
     def closed(self, connection: DaemonProtocol) -> None:
         """Drop a connection."""
         self.connections.discard(connection)
+        self._watched.discard(connection)
+        if self._watch.running and not self._watched:
+            self._watch.stop()
         if self.connections:
             return
         if self._heart.running:
@@ -228,13 +282,25 @@ class DaemonSocketFactory(WebSocketServerFactory):
         if self._empty is not None and not self._empty.called:
             self._empty.callback(None)
 
+    def watch(self, connection: DaemonProtocol) -> None:
+        """Look now and then whether a caller may stay whose right to may come to an end."""
+        if connection.visit.may_end:
+            self._watched.add(connection)
+            if not self._watch.running:
+                self._watch.start(RECHECK, now=False)
+
+    def _recheck(self) -> None:
+        for connection in list(self._watched):
+            if connection.state == connection.STATE_OPEN:
+                connection.still_welcome()
+
     def _beat(self) -> None:
         for connection in list(self.connections):
             connection.beat()
 
-    def leave(self) -> "Deferred[None]":
-        """Close every connection, as the daemon stops; fires when the last one is closed."""
+    def leave(self, *, restart: bool = False) -> "Deferred[None]":
+        """Close every connection, as the daemon stops or is replaced; fires when the last one is closed."""
         self._empty = Deferred()
         for connection in list(self.connections):
-            connection.leave()
+            connection.leave(restart=restart)
         return self._empty

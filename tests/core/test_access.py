@@ -22,14 +22,6 @@ from pmdaemon.core.selection import Selection
 from pmdaemon.errors import PermissionDenied
 
 
-class GetConfig(msgspec.Struct, frozen=True):
-    """As [R11] has it."""
-
-    type: ClassVar[str] = "get_config"
-    process: str
-    secrets: bool | None = None
-
-
 class Unheard(msgspec.Struct, frozen=True):
     """A request that somebody adds without thinking of who may."""
 
@@ -60,9 +52,13 @@ POLICY: list[tuple[Scope, object]] = [
     ("read", commands.GetInfo(process="web")),
     ("read", commands.GetSystem()),
     ("read", commands.Ping()),
-    ("read", GetConfig("web")),
-    ("read", GetConfig("web", secrets=False)),
-    ("start", GetConfig("web", secrets=True)),
+    ("read", commands.GetLogs(process="web")),
+    ("read", commands.GetEvents()),
+    ("read", commands.GetCrash(process="web")),
+    ("read", commands.GetHistory(process="web", metric="cpu")),
+    ("read", commands.GetConfig(process="web")),
+    ("read", commands.GetConfig(process="web", secrets=False)),
+    ("start", commands.GetConfig(process="web", secrets=True)),
     ("operate", commands.Start(process="web")),
     ("operate", commands.Start(process="web", replace=False)),
     ("start", commands.Start(process="web", config={"script": "a"})),
@@ -77,6 +73,7 @@ POLICY: list[tuple[Scope, object]] = [
     ("start", commands.Scale(process="web", instances=2)),
     ("operate", commands.Signal(process="web", signal="SIGHUP")),
     ("operate", commands.Reset(process="web")),
+    ("start", commands.Flush(process="web")),
     ("start", Unheard()),
 ]
 """The scope that each needs."""
@@ -117,7 +114,10 @@ class CheckTests(SynchronousTestCase):
     def test_the_words_where_a_field_makes_the_difference(self) -> None:
         for request, message in (
             (commands.Start(process="web", config={}), "cannot start 'web' with config: scope start is needed"),
-            (GetConfig("web", secrets=True), "cannot answer get_config with secrets: scope start is needed"),
+            (
+                commands.GetConfig(process="web", secrets=True),
+                "cannot answer get_config with secrets: scope start is needed",
+            ),
         ):
             refused = self.assertRaises(PermissionDenied, check, caller("operate"), request)
             self.assertEqual(refused.message, message + ", yours is operate")

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from pmdaemon.core.access import Caller
 from pmdaemon.core.commands import ACTIONS
 from pmdaemon.core.ports import PortPool
 from pmdaemon.core.spec import AppSpec
@@ -56,7 +57,8 @@ class Supervised(FakeWorld):
 
     def begin(self, action: str, process: str | int, **fields: Any) -> list[Job]:
         """Begin a command as the dispatcher does."""
-        return self.actions.begin(ACTIONS[action](process=process, **fields))
+        caller = Caller(name="root", kind="user", scope="start")
+        return self.actions.begin(ACTIONS[action](process=process, **fields), caller)
 
     def do(self, action: str, process: str | int, **fields: Any) -> "Deferred[PMDaemonError | None]":
         """Give a command; fires with its first error, or None."""

@@ -103,7 +103,7 @@ class AnyCommands(RuleBasedStateMachine):
     def fail(self, number: int) -> None:
         child = self.one_of(number)
         if child is not None:
-            child.protocol.owner.fail("memory_limit")
+            child.protocol.owner.fail("memory_limit", "too much")
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 3.0, 40.0]))
     def time(self, seconds: float) -> None:

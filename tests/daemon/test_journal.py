@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pmdaemon.core.selection import Identity
 from pmdaemon.daemon import journal as module
-from pmdaemon.daemon.journal import MAX_BYTES, MAX_EVENTS, Gap, Journal, LogMark
+from pmdaemon.daemon.journal import MAX_AGE, MAX_BYTES, MAX_EVENTS, Gap, Journal, LogMark
 from pmdaemon.daemon.store import Store
 
 
@@ -55,7 +55,7 @@ def everything(type_: str, who: Identity) -> bool:
 
 class EventTests(JournalCase):
     def test_the_bounds(self) -> None:
-        self.assertEqual((MAX_EVENTS, MAX_BYTES), (10_000, 8 * 1024 * 1024))
+        self.assertEqual((MAX_EVENTS, MAX_BYTES, MAX_AGE), (100_000, 64 * 1024 * 1024, 30 * 86400))
 
     def test_in_order_and_page_by_page(self) -> None:
         journal = self.journal()
@@ -81,6 +81,37 @@ class EventTests(JournalCase):
         self.assertEqual(self.seqs(journal), [])
         self.fill(journal, 6, size=100)
         self.assertEqual(self.seqs(journal), [6])
+
+    def test_the_oldest_go_when_they_are_too_old(self) -> None:
+        journal = self.journal(max_age=1.0)  # each event is a tenth of a second after the one before
+        self.fill(journal, *range(1, 15))
+        self.assertEqual(self.seqs(journal), list(range(4, 15)))
+        journal = self.journal(max_age=1.0)
+        self.fill(journal, 20)
+        self.assertEqual(self.seqs(journal), [10, 11, 12, 13, 14, 20])
+        self.assertEqual(journal.lost(0, everything, logs=False), Gap(9, 9))
+
+    def test_a_few_go_at_once(self) -> None:
+        """A daemon that was away for long goes on at once."""
+        self.fill(self.journal(), *range(1, 300))
+        journal = self.journal(max_age=1.0)
+        self.fill(journal, 9000)
+        self.assertEqual(len(self.seqs(journal, limit=1000)), 200)
+        self.fill(journal, 9001, 9002)
+        self.assertEqual(self.seqs(journal), [9000, 9001, 9002])
+
+    def test_backwards(self) -> None:
+        journal = self.journal(max_events=4)
+        self.fill(journal, 3, 5, 9, 11, 12)
+        found = [[each.seq for each in journal.before(seq, 2)] for seq in (1 << 62, 11, 5)]
+        self.assertEqual(found, [[12, 11], [9, 5], []])
+
+    def test_from_a_time_on(self) -> None:
+        journal = self.journal(max_events=4)
+        self.fill(journal, 3, 5, 9, 11, 12)
+        newest = 1 << 45
+        for at, first in ((0.0, [5, 9, 11, 12]), (0.9, [9, 11, 12]), (0.95, [11, 12]), (1.2, [12]), (9.9, [])):
+            self.assertEqual(self.seqs(journal, journal.last_before(at, newest)), first, at)
 
     def test_a_smaller_bound_than_before(self) -> None:
         self.fill(self.journal(), *range(1, 8))
@@ -187,7 +218,7 @@ class MarkTests(JournalCase):
             for seq in range(3):
                 self.mark(journal, 1 + round_ * 10 + seq, seq, seq + 1)
             journal.forget_marks(1, "stdout")
-        self.assertEqual(journal.marks_pruned, 0)
+            self.assertEqual(journal.marks_pruned, 0)
 
 
 class TimeTests(JournalCase):

@@ -55,6 +55,13 @@ class Reading(FileCase):
         self.file.close()
         self.assertEqual(self.file.read(0, 9), b"newer")
 
+    def test_one_that_was_deleted_is_not_kept(self) -> None:
+        self.put(b"old")
+        self.assertEqual(self.file.end(), 3)
+        os.unlink(self.path)
+        self.put(b"newer")
+        self.assertEqual(self.file.read(0, 9), b"newer")
+
     def test_no_link_and_no_pipe(self) -> None:
         os.mkfifo(self.path)
         self.assertRaises(OSError, self.file.end)
@@ -275,6 +282,35 @@ class Segments(FileCase):
         self.patch(os, "rename", rename)
         self.log.rotate()
         self.assertEqual(found, [(34, self.data, 106)] * 8)
+
+    def test_a_file_that_is_gone_before_it_is_opened(self) -> None:
+        real, answers = logfile._open_current, [None, None]
+        self.patch(logfile, "_open_current", lambda path: answers.pop() if answers else real(path))
+        self.assertEqual(self.file.end(), 34)
+
+    def test_a_file_that_comes_just_after_it_was_looked_for(self) -> None:
+        real, new = os.path.lexists, self.path + ".new"
+        os.rename(self.path, new)
+
+        def lexists(path: str) -> bool:
+            if path == new and real(new):
+                os.rename(new, self.path)
+            return real(path)
+
+        self.patch(os.path, "lexists", lexists)
+        self.assertEqual((self.file.end(), self.file.read(28, 99)), (34, b"seven\n"))
+
+    def test_a_file_that_is_replaced_while_it_is_opened(self) -> None:
+        real, rotations = logfile.base_of, [self.log.rotate, self.log.rotate]
+
+        def base_of(path: str) -> int:
+            if rotations:
+                rotations.pop()()
+                self.add(b"more\n")
+            return real(path)
+
+        self.patch(logfile, "base_of", base_of)
+        self.assertEqual((self.file.end(), self.file.read(0, 99)), (44, self.data + b"more\nmore\n"))
 
     def test_a_file_that_another_put_in_its_place(self) -> None:
         """As logrotate does, before it has the writer turn to it."""

@@ -85,9 +85,6 @@ class LogsCase(SynchronousTestCase):
     def texts(self) -> list[str]:
         return [each.message for each in self.heard]
 
-    def ends(self) -> dict[Any, int]:
-        return {stream: self.logs.file(self.web, stream).end() for stream in STREAMS}
-
     def content(self, path: str) -> bytes:
         return Path(path).read_bytes()
 
@@ -192,6 +189,20 @@ class FollowingTests(LogsCase):
             ),
         )
 
+    def test_somebody_else_writes_and_tells_of_it_late(self) -> None:
+        self.logs.open(self.web)
+        out = Path(self.logs.paths(self.web)[0])
+        out.write_bytes(b"one\ntwo\nthr")
+        self.want("stdout")
+        self.logs.grown(str(out), 4)
+        self.turn()
+        self.assertEqual(self.heard, [])
+        out.write_bytes(b"one\ntwo\nthree\nfour\n")
+        for end in (8, 14, 19):
+            self.logs.grown(str(out), end)
+            self.turn()
+        self.assertEqual([(each.message, each.offset) for each in self.heard], [("three", 8), ("four", 14)])
+
     def test_a_process_that_starts_while_somebody_waits_for_it(self) -> None:
         self.want("stdout")
         self.logs.open(self.web)
@@ -229,7 +240,7 @@ class FollowingTests(LogsCase):
 
         self.logs.open(self.web)
         self.say(b"before\n")
-        self.logs.watch(self.web, watcher, self.ends())
+        self.logs.watch(self.web, watcher)
         self.say(b"one\n")
         self.say(b"two\n", "stderr")
         self.logs.unwatch(self.web, watcher)
@@ -243,7 +254,7 @@ class FollowingTests(LogsCase):
         since = self.bus.last
         self.say(b"before\n")
         self.wanted = {"stdout"}
-        self.logs.watch(self.web, lambda lines: seen.extend(each.data for each in lines), self.ends())
+        self.logs.watch(self.web, lambda lines: seen.extend(each.data for each in lines))
         self.logs.fill(self.web, "stdout", since)
         self.say(b"new\n")
         self.assertEqual((seen, sorted(self.texts())), ([b"new"], ["before", "new"]))

@@ -55,7 +55,8 @@ class MemoryTests(ProcessTestCase):
         self.sampler.memory += 1
         self.world.pass_time(PERIOD)
         self.assertEqual(self.told.details("memory_limit_exceeded"), {"memory": 1024 * 1024 + 1, "limit": 1024 * 1024})
-        self.assertEqual(self.told.details("restarted")["reason"], "memory_limit")
+        restarted = self.told.details("restarted")
+        self.assertEqual((restarted["reason"], restarted["cause"]), ("memory_limit", {"rule": "memory 2M > 1M"}))
         self.assert_story("+memory_limit_exceeded", "restarting", "starting", "online", "+restarted")
         self.world.pass_time(PERIOD)
         self.assertEqual((self.sampler.looks[-1], process.restarts), ([1002], 2))

@@ -5,9 +5,10 @@ from typing import Any
 
 from pmdaemon.core.events import ProcessStatus
 from pmdaemon.core.lifecycle import State
+from pmdaemon.daemon.child import Child
 from pmdaemon.daemon.process import Process
 from tests.daemon.processcase import ProcessTestCase
-from tests.fakes import app
+from tests.fakes import FakeChild, app
 
 
 class OrderTests(ProcessTestCase):
@@ -205,7 +206,10 @@ class ReadinessTests(ProcessTestCase):
     def test_never_ready(self) -> None:
         process = self.starting(listen_timeout="5s", max_restarts=1)
         self.world.pass_time(60.0)
-        self.assertEqual(self.told.details("gave_up"), {"reason": "not_ready", "attempts": 2})
+        self.assertEqual(
+            self.told.details("gave_up"),
+            {"reason": "not_ready", "attempts": 2, "cause": {"rule": "not ready within listen_timeout"}},
+        )
         self.assert_story("starting", "restarting", "starting", "restarting", "errored", "+gave_up")
         self.assert_at_rest(process, "errored")
 
@@ -310,6 +314,39 @@ class BirthTests(ProcessTestCase):
         self.children.birth = None
         self.world.pass_time(1.0)
         self.assertEqual((process.status, process.namespace), ("online", "new"))
+
+
+class AdoptionTests(ProcessTestCase):
+    """A child that an earlier daemon started: nothing is told of it but that it was adopted."""
+
+    def adopted(self, *, ready: bool, **fields: Any) -> Process:
+        process = self.process(**fields)
+        child = Child(process, self.world.clock.seconds() - 100.0, adopted=True)
+        process.resume(child, ready=ready, health="unknown")
+        fake = FakeChild(self.children, child, [], {})
+        self.children.all.append(fake)
+        fake.born()
+        return process
+
+    def test_online(self) -> None:
+        process = self.adopted(ready=True)
+        self.assertEqual(self.told.details("adopted"), {"pid": 1001, "port": None, "uptime": 100_000})
+        self.assert_story("+adopted")
+        self.assertEqual((process.status, process.restarts, self.world.timers()), ("online", 0, []))
+        self.children.last.exit(1)
+        self.world.pass_time()
+        self.assert_story("restarting", "+crashed", "starting", "online", "+restarted")
+        self.assertEqual(process.restarts, 1)
+
+    def test_starting(self) -> None:
+        """It has its listen_timeout once more to get ready."""
+        process = self.adopted(ready=False, readiness={"log_line": "ready"}, listen_timeout="5s")
+        self.assertEqual(process.status, "starting")
+        process.ready()
+        self.assert_story("+adopted", "online", "+started")
+        process = self.adopted(ready=False, readiness={"log_line": "ready"}, listen_timeout="5s", max_restarts=0)
+        self.world.pass_time(5.0)
+        self.assert_story("+adopted", "restarting", "errored", "+gave_up")
 
 
 class SettledTests(ProcessTestCase):

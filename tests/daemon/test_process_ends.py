@@ -30,7 +30,14 @@ class EndTests(ProcessTestCase):
         self.world.pass_time(0.1)
         self.assertEqual(
             self.told.details("restarted"),
-            {"pid": 1002, "previous_pid": 1001, "reason": "crash", "attempt": 1, "delay": 2000},
+            {
+                "pid": 1002,
+                "previous_pid": 1001,
+                "reason": "crash",
+                "attempt": 1,
+                "delay": 2000,
+                "cause": {"rule": "exit code 1"},
+            },
         )
         self.assert_story("starting", "online", "+restarted")
         self.assertEqual((process.restarts, process.exit_code), (1, None))
@@ -59,7 +66,10 @@ class EndTests(ProcessTestCase):
         process = self.online(autorestart=False)
         process.wanted = True
         self.children.last.exit(0)
-        self.assertEqual(self.told.details("stopped"), {"exit_code": 0, "exit_signal": None, "reason": "exit"})
+        self.assertEqual(
+            self.told.details("stopped"),
+            {"exit_code": 0, "exit_signal": None, "reason": "exit", "cause": {"rule": "exit code 0"}},
+        )
         self.assert_story("stopped", "+stopped")
         self.assert_at_rest(process, "stopped")
         self.assertFalse(process.wanted)  # not run again by the next daemon
@@ -83,7 +93,9 @@ class EndTests(ProcessTestCase):
         for _ in range(3):
             self.children.last.exit(1)
             self.world.pass_time()
-        self.assertEqual(self.told.details("gave_up"), {"reason": "crash", "attempts": 3})
+        self.assertEqual(
+            self.told.details("gave_up"), {"reason": "crash", "attempts": 3, "cause": {"rule": "exit code 1"}}
+        )
         crash = ("restarting", "+crashed", "starting", "online", "+restarted")
         self.assert_story(*crash, *crash, "errored", "+crashed", "+gave_up")
         self.assert_at_rest(process, "errored")
@@ -123,8 +135,8 @@ class EndTests(ProcessTestCase):
 
     def test_memory_limit(self) -> None:
         process = self.online()
-        process.fail("memory_limit")
-        process.fail("memory_limit")
+        process.fail("memory_limit", "too much")
+        process.fail("memory_limit", "too much")
         self.assertEqual(self.children.last.signals, ["TERM"])
         self.world.pass_time()
         self.assertEqual(self.told.details("restarted")["reason"], "memory_limit")
@@ -134,7 +146,7 @@ class EndTests(ProcessTestCase):
     def test_a_failing_one_that_is_stubborn(self) -> None:
         self.children.stubborn = True
         process = self.online(kill_timeout="1s")
-        process.fail("memory_limit")
+        process.fail("memory_limit", "too much")
         self.world.pass_time(1.0)
         self.assertEqual(self.children.all[0].signals, ["TERM", "KILL"])
         self.assertEqual((process.status, len(self.children.alive)), ("online", 1))
@@ -161,9 +173,9 @@ class SpawnTests(ProcessTestCase):
 
     def test_by_itself(self) -> None:
         """After a crash it is tried again at a measured pace, up to ``max_restarts``: it does not spin."""
-        for refusal, reason in (
-            (ProcessStartFailed("cannot start 'web': there is no such program"), "not_started"),
-            (PortInUse("cannot start 'web': port 80 is taken"), "port_in_use"),
+        for refusal, reason, rule in (
+            (ProcessStartFailed("cannot start 'web': no such program"), "not_started", "could not be started"),
+            (PortInUse("cannot start 'web': port 80 is taken"), "port_in_use", "its port was in use"),
         ):
             self.world.refusal = None
             process = self.online(max_restarts=3)
@@ -172,7 +184,8 @@ class SpawnTests(ProcessTestCase):
             self.world.refusal = refusal
             started = self.world.clock.seconds()
             self.world.pass_time(100.0)
-            self.assertEqual(self.told.details("gave_up"), {"reason": reason, "attempts": 4})
+            gave_up = self.told.details("gave_up")
+            self.assertEqual(gave_up, {"reason": reason, "attempts": 4, "cause": {"rule": rule}})
             self.assert_story("starting", "restarting", "starting", "restarting", "starting", "errored", "+gave_up")
             self.assert_at_rest(process, "errored")
             self.assertGreaterEqual(self.world.clock.seconds() - started, 2.0)

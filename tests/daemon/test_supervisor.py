@@ -209,7 +209,7 @@ class StopTests(SupervisedTestCase):
         self.daemon.do("restart", "restarting")
         self.daemon.do("stop", "stopping")
         self.daemon.children.of(self.daemon.process("waiting"))[0].exit(1)
-        self.daemon.process("failing").fail("memory_limit")
+        self.daemon.process("failing").fail("memory_limit", "too much")
         self.assert_ends(self.stop(), 0.5)
         self.daemon.pass_time(100.0)
         self.assertEqual(set(self.daemon.statuses().values()), {"stopped", "errored"})

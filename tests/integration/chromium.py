@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -124,10 +124,13 @@ class Page:
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
 
-async def open_page(test: TestCase, url: str, *, width: int = 1100, height: int = 800, dark: bool = False) -> Page:
-    """``url`` in a new browser, which is ended with ``test``."""
+async def open_page(
+    test: TestCase, url: str, *, width: int = 1100, height: int = 800, dark: bool = False, flags: Sequence[str] = ()
+) -> Page:
+    """``url`` in a new browser, which is ended with ``test``; ``flags`` are further arguments of its command line."""
     folder = os.path.abspath(test.mktemp())
-    program = Program.start(test, [require(test, "chromium"), *FLAGS, f"--user-data-dir={folder}", "about:blank"])
+    options = (*FLAGS, *flags, f"--user-data-dir={folder}")
+    program = Program.start(test, [require(test, "chromium"), *options, "about:blank"])
     address = (await program.line(r"DevTools listening on (ws://[\d.]+:(\d+)/\S+)", timeout=60)).groups()
     factory = WebSocketClientFactory(address[0], reactor=reactor)
     factory.protocol = DevTools

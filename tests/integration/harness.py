@@ -207,7 +207,7 @@ class LiveDaemon:
         )
         daemon = cls(test, home, mark, program)
         test.addCleanup(daemon._end)
-        daemon.port = int((await program.line(r"PMDaemon listens on http://.*:(\d+)/")).group(1))
+        daemon.port = int((await program.line(r"PMDaemon listens on https?://.*:(\d+)/")).group(1))
         return daemon
 
     @property
@@ -224,14 +224,23 @@ class LiveDaemon:
         return f"http://localhost:{self.port}"
 
     async def connect(
-        self, *, origin: str | None = None, host: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        *,
+        origin: str | None = None,
+        host: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        protocols: Sequence[str] = (),
     ) -> Client:
         """An open client, closed when the test ends; `Refused` when the daemon says no.
 
         ``host`` is the Host header (``name:port``) in place of this daemon's own.
         """
         factory = WebSocketClientFactory(
-            f"ws://{host}/ws" if host else self.url, origin=origin, headers=dict(headers or {}), reactor=reactor
+            f"ws://{host}/ws" if host else self.url,
+            origin=origin,
+            headers=dict(headers or {}),
+            protocols=list(protocols),
+            reactor=reactor,
         )
         factory.protocol = Client
         factory.setProtocolOptions(openHandshakeTimeout=20, closeHandshakeTimeout=20, maxMessagePayloadSize=0)

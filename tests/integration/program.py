@@ -82,12 +82,22 @@ class Program(ProcessProtocol):
 
     @classmethod
     def start(
-        cls, test: TestCase, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str = ""
+        cls,
+        test: TestCase,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        stdin: int | None = None,
     ) -> "Program":
-        """Spawn ``argv`` with ``env`` on top of ours, in ``cwd`` (else the checkout); killed when ``test`` ends."""
+        """Spawn ``argv`` with ``env`` on top of ours, in ``cwd`` (else the checkout); killed when ``test`` ends.
+
+        ``stdin`` is a descriptor to read from, in place of a pipe.
+        """
         program = cls(argv)
         whole = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})}
-        reactor.spawnProcess(program, argv[0], program.argv, env=whole, path=cwd or str(ROOT))
+        descriptors = {0: "w" if stdin is None else stdin, 1: "r", 2: "r"}
+        reactor.spawnProcess(program, argv[0], program.argv, env=whole, path=cwd or str(ROOT), childFDs=descriptors)
         test.addCleanup(program.kill)
         return program
 

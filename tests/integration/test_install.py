@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+import pmdaemon
 from tests.integration.program import ROOT, Program, twistd
 
 SOURCES = ("pmdaemon", "twisted", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")
@@ -44,6 +45,8 @@ class InstallTests(TestCase):
         await self.run_to_end([python, "-m", "pip", "install", *options, *how, str(sources)])
         help_text = await self.run_to_end([python, *twistd("--help")[1:]])
         self.assertRegex(help_text, r"(?m)^ +pmdaemon +\S", name)
+        said = await self.run_to_end([str(place / "venv/bin/pmdaemon"), "--version"])
+        self.assertEqual(said, f"pmdaemon {pmdaemon.__version__}\n")
         where = await self.run_to_end([python, "-c", "import pmdaemon.web; print(pmdaemon.web.__file__)"])
         installed = Path(where.strip()).parent
         self.assertTrue(installed.is_relative_to(packages if name == "copied" else sources), where)

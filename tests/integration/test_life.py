@@ -266,8 +266,8 @@ class ReloadTests(LifeTestCase):
         self.assertEqual(reply["type"], "command_result", reply)
         (process,) = reply["data"]["processes"]
         self.assertEqual((process["id"], process["pid"], process["restarts"]), (old["id"], new["pid"], 1))
-        details = {"pid": new["pid"], "previous_pid": old["pid"]}
-        self.assertEqual(await self.event(client, "web", "reloaded"), details)
+        reloaded = await self.event(client, "web", "reloaded")
+        self.assertEqual((reloaded["pid"], reloaded["previous_pid"]), (new["pid"], old["pid"]))
         self.assertEqual(self.children_of(daemon, "web"), [new["pid"]])
 
     async def fixed_port(self, daemon: LiveDaemon, client: Client) -> None:

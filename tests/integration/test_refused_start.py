@@ -110,7 +110,8 @@ class WordsTests(RefusedStartCase):
                 ("::1%nowhere", "cannot listen on [::1%nowhere]:0: name or service not known"),
             )
         ):
-            self.assert_refused(["--home", f"{self.home}{index}", "--port", "0", "--host", host], words)
+            options = ["--home", f"{self.home}{index}", "--port", "0", "--insecure-remote", "--host", host]
+            self.assert_refused(options, words)
 
 
 class RefusedStartTests(RefusedStartCase):

@@ -17,10 +17,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pmdaemon.keeper import cgroups
 from pmdaemon.keeper.table import read
-from pmdaemon.keeper.upgrade import MAIN, command
+from pmdaemon.keeper.upgrade import FLAGS, MAIN, command
 
-__all__ = ["KeeperTestCase", "Link", "alive", "subreaper", "until"]
+__all__ = ["KeeperTestCase", "Link", "alive", "prepared", "subreaper", "until"]
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(MAIN)))
 DEADLINE = 15.0
@@ -55,7 +56,7 @@ def subreaper(on: bool = True) -> None:
 def prepared(home: str, *lines: str) -> list[str]:
     """A keeper that runs these lines once all of it is loaded, as ``main``."""
     code = ["import os, sys", f"sys.path.append({ROOT!r})", "from pmdaemon.keeper import main", *lines]
-    return [sys.executable, "-c", "\n".join([*code, f"sys.exit(main.main([{home!r}]))"])]
+    return [sys.executable, *FLAGS, "-c", "\n".join([*code, f"sys.exit(main.main([{home!r}]))"])]
 
 
 class Link:
@@ -119,7 +120,11 @@ class Link:
     def hung_up(self) -> None:
         """Wait until the keeper has ended the connection."""
         while not self.closed:
-            self._receive()
+            self.receive()
+
+    def ready(self, seconds: float) -> bool:
+        """Whether something has come, or the end, within this time."""
+        return bool(select.select([self._sock], [], [], seconds)[0])
 
     def close(self) -> None:
         self._sock.close()
@@ -127,9 +132,10 @@ class Link:
     def _receive_more(self, missing: str, end: float = float("inf")) -> None:
         if self.closed or time.monotonic() > end:
             raise AssertionError(f"{missing}; {'hung up' if self.closed else 'in time'}; seen: {self.seen[-20:]}")
-        self._receive()
+        self.receive()
 
-    def _receive(self) -> None:
+    def receive(self) -> None:
+        """Take in what comes next, or the end."""
         try:
             data = self._sock.recv(1 << 20)
         except ConnectionResetError:
@@ -161,7 +167,8 @@ class KeeperTestCase(SynchronousTestCase):
         """Start a keeper as a daemon does; ``files`` is how many it may open, ``lines`` are for `prepared`."""
 
         def prepare() -> None:
-            subreaper()
+            if "subreaper" not in self.without:
+                subreaper()
             if files is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
@@ -273,3 +280,5 @@ class KeeperTestCase(SynchronousTestCase):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.nothing_left()
+        if groups := cgroups.place_of(self.home):
+            cgroups.remove(groups)

@@ -104,7 +104,7 @@ def run(directory: str, kills: int, splice: bool, max_size: int = 0) -> dict[str
     os.close(held)
     if max_size:
         housekeeper = Housekeeper(directory, say=print)
-        housekeeper._due[path] = limits
+        housekeeper._due[os.path.realpath(path)] = limits
         housekeeper.work()
     with open(truth) as file:
         return verdict(path, int(file.read()))

@@ -8,8 +8,12 @@ import resource
 from typing import Any
 from unittest import skipUnless
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from pmdaemon.keeper.birth import Cradle, become
 from pmdaemon.keeper.table import read
-from tests.keeper.harness import COOKIE, KeeperTestCase, Message
+from pmdaemon.keeper.wire import Spawn
+from tests.keeper.harness import COOKIE, KeeperTestCase, Message, until
 
 ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
@@ -127,6 +131,31 @@ class Becoming(BirthTestCase):
     def test_user_group_and_groups_by_number(self) -> None:
         lines = self.output("id -u; id -g; id -G", user=12345, group=23456, groups=[34567], cwd="/").splitlines()
         self.assertEqual(lines, ["12345", "23456", "23456 34567"])
+
+
+class Waiting(SynchronousTestCase):
+    """Between its fork and the word it is a copy of the keeper, and must not be taken for it."""
+
+    def test_holds_nothing_and_ends_if_the_word_does_not_come(self) -> None:
+        lock = os.open(self.mktemp(), os.O_RDWR | os.O_CREAT)
+        self.addCleanup(os.close, lock)
+        go, word = os.pipe()
+        complaint, end = os.pipe()
+        order = Spawn.from_wire(
+            {"id": "w", "inc": 1, "argv": ["true"], "env": {}, "cwd": "/", "cookie": ["C", "v"], "logs": {}}
+        )
+        cradle = Cradle(outputs={}, cgroup=None, brand=None, go=go, complaint=end, nofile=(64, 64), umask=0o22)
+        pid = os.fork()
+        if not pid:
+            become(order, cradle)
+        os.close(go)
+        os.close(end)
+        place = f"/proc/{pid}/fd"
+        until(lambda: sorted(map(int, os.listdir(place))) == sorted([0, 1, 2, go, end]))
+        os.close(word)
+        self.assertEqual(os.waitpid(pid, 0)[1], 125 << 8)
+        self.assertEqual(os.read(complaint, 100), b"")
+        os.close(complaint)
 
 
 class Failing(BirthTestCase):

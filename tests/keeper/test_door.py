@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import stat
+import subprocess
 
-from tests.keeper.harness import KeeperTestCase, until
+from tests.keeper.harness import KeeperTestCase, prepared, until
 
 KEY = ("web", 1)
 
@@ -35,6 +36,14 @@ class Home(KeeperTestCase):
         self.spawn(self.start(), KEY, "sleep", "60")
         self.kill(self.keepers[0])
         self.assertEqual(len(self.start().ask("state")["ok"]["kids"]), 1)
+
+    def test_loads_little(self) -> None:
+        """What is loaded stays for as long as a child lives; each of these costs megabytes or, at a fork, time."""
+        costly = {"asyncio", "ctypes", "inspect", "logging", "msgspec", "psutil", "subprocess", "tempfile", "threading",
+                  "traceback", "twisted", "pmdaemon.core", "pmdaemon.daemon", "pmdaemon.errors"}  # fmt: skip
+        code = f"import sys; print(*({costly!r} & sys.modules.keys()))"
+        said = subprocess.run(prepared(self.home, code, "sys.exit()"), capture_output=True, check=True, timeout=15)
+        self.assertEqual(said.stdout, b"\n")
 
     def test_path_that_is_too_long_for_a_socket(self) -> None:
         self.home = os.path.join(self.home, "x" * 100)
@@ -83,7 +92,7 @@ class Versions(KeeperTestCase):
             "on_full": "block",
         }  # fmt: skip
         link.send_line(json.dumps({"orders": [spawn, {**spawn, "n": 3, "inc": 4, "argv": ["nope"]}]}).encode())
-        self.assertEqual(set(link.answer(2)["ok"]), {"pid", "start"})
+        self.assertEqual(set(link.answer(2)["ok"]), {"pid", "start", "at"})
         self.assertEqual(
             link.answer(3), {"re": 3, "error": {"errno": 2, "where": "exec", "message": "No such file or directory"}}
         )

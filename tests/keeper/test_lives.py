@@ -223,7 +223,7 @@ class RelaysWithoutGroups(Relays):
 
 
 class RelaysWherePossibleOnly(Relays):
-    without = "cgroup,pidfd,pidfd_exit,brand,waitid"
+    without = "cgroup,pidfd,pidfd_exit,brand,waitid,subreaper"
 
 
 class EndsWithoutAPeek(Ends):

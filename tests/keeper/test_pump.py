@@ -262,7 +262,7 @@ class FullDisk(PumpCase):
         os.write(pipe, b"one\ntwo\nthree\nfour\n")
         self.turns()
         self.assertEqual((log.end, made.trouble and made.trouble.errno), (10, errno.EFBIG))
-        self.assertEqual(made.tick(1000.5), 1001)
+        self.assertEqual((made.tick(1000.5), list(self.selector.get_map())), (1001, []))
         self.time = 1001
         self.assertEqual((made.tick(self.time), log.end, made.drain(99)), (1002, 10, False))
         self.limit_files(100)

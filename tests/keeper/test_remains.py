@@ -136,7 +136,7 @@ class ByBrand(Remains):
 class ByCookieAndTree(Remains):
     """Where there is no brand either: what has cut all that leads to it is lost."""
 
-    without = "cgroup,brand,pidfd"
+    without = "cgroup,brand,pidfd,subreaper"
     kinds = ("group", "session", "double fork")
 
     def test_what_has_no_cookie_is_known_while_its_parent_lives(self) -> None:

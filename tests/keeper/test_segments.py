@@ -272,11 +272,13 @@ class Others(SegmentsCase):
         log = self.log()
         self.assertEqual((log.base, log.end), (4, 4))
         log.append(b"x\n")
+        self.time += 1
+        log.append(b"y\n")
         log.close()
         log.fd = -1
         os.unlink(self.path)
         log = self.log()
-        self.assertEqual((log.base, self.records()), (4, [(0, 4)]))
+        self.assertEqual((log.base, self.records()), (6, [(0, 6)]))
 
     def test_flush_empties_and_offsets_go_on(self) -> None:
         log = self.log()

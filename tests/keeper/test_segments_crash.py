@@ -17,7 +17,8 @@ for _ in range(3):
     log.append(b"one\\n" * 100)
     log.rotate()
 housekeeper = Housekeeper(os.path.dirname(sys.argv[1]), say=print)
-housekeeper._due[log.path] = log.limits
+housekeeper._running = True
+housekeeper.look(log)
 housekeeper.work()
 """
 

@@ -103,6 +103,18 @@ class Upgrade(KeeperTestCase):
         self.assertEqual(self.kid(link, KEY)["pid"], pid)
         self.upgrade(link)
 
+    def test_no_signal_of_the_meantime_ends_it(self) -> None:
+        link = self.start()
+        pid = self.sh(link, KEY, "exec sleep 60")
+        link.send({"op": "upgrade"})
+        link.hung_up()
+        (keeper,) = self.keepers
+        again = self.link(version=None)
+        again.send({"op": "hello", "version": 1})
+        while not again.ready(0.001):
+            keeper.send_signal(signal.SIGTERM)
+        self.assertEqual(self.kid(again, KEY)["pid"], pid)
+
     def test_lock_is_never_let_go_of(self) -> None:
         self.upgrade(self.start())
         second = self.launch()

@@ -86,7 +86,7 @@ class RefusalTests(CodecCase):
         self.refused(read(), "INVALID_MESSAGE", "type is missing", "get_system", path="type")
         self.refused(read(type=5), "INVALID_MESSAGE", "type is missing")
         self.refused(read(type="subscrib"), "UNKNOWN_TYPE", "'subscrib'", "did you mean 'subscribe'?")
-        self.refused(read(type="weather"), "UNKNOWN_TYPE", "'weather'", "known: command, get_info")
+        self.refused(read(type="weather"), "UNKNOWN_TYPE", "'weather'", "known: authenticate, command")
 
     def test_an_action_that_is_missing_or_not_known(self) -> None:
         self.refused(read(type="command"), "INVALID_MESSAGE", "action is missing", "start, stop", path="data.action")

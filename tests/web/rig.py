@@ -13,19 +13,25 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from pmdaemon.core.access import Caller
 from pmdaemon.core.events import Event
+from pmdaemon.core.lines import Stream
 from pmdaemon.core.samples import SystemSample
 from pmdaemon.daemon.actions import Actions
+from pmdaemon.daemon.audit import Audit
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.child import Child
+from pmdaemon.daemon.crashes import Crashes
 from pmdaemon.daemon.describe import Describer
 from pmdaemon.daemon.dispatch import Dispatcher
+from pmdaemon.daemon.history import History
 from pmdaemon.daemon.ids import Sequence
 from pmdaemon.daemon.journal import Journal
-from pmdaemon.daemon.logs import Logs
+from pmdaemon.daemon.logs import STREAMS, Logs
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.proctable import Entry, ProcTable
+from pmdaemon.daemon.questions import Questions
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.daemon.store import Store
 from pmdaemon.daemon.supervisor import Supervisor
@@ -82,6 +88,19 @@ class Wire(StringTransport):
             self.producer.resumeProducing()
 
 
+class Welcome:
+    """The visit of the daemon's own user, who may do all and stay for ever."""
+
+    caller = Caller(name="root", kind="user", scope="start")
+    within = None
+    may_end = False
+
+    def spend(self) -> None:
+        pass
+
+    recheck = over = spend
+
+
 class Peer:
     """A client on a `Wire`; what it was sent is in ``messages``, ``pings`` and ``closed`` (code and reason)."""
 
@@ -90,6 +109,7 @@ class Peer:
         self.wire = Wire()
         self.protocol: Any = world.factory.buildProtocol(None)
         self.wire.protocol = self.protocol
+        self.protocol.visit = Welcome()
         self.protocol.makeConnection(self.wire)
         self.protocol.dataReceived(HANDSHAKE % headers)
         self.answer, _, rest = self.wire.value().partition(b"\r\n\r\n")
@@ -181,6 +201,7 @@ class World(FakeWorld):
         now = self.clock.seconds
         self.cpu: dict[int, float] = {}
         self.samples = 0
+        self.begun: dict[int, dict[Stream, int]] = {}
         self.store = Store(Path(home, "state.db"))
         self.journal = Journal(self.store)
         self.bus = EventBus(
@@ -209,7 +230,22 @@ class World(FakeWorld):
         )
         self.logs.wants = self.channels.wants_log
         self.bus.add(self.channels)
-        self.dispatcher = Dispatcher(self.supervisor, actions, self.describer, self.clock)
+        self.history = History(self.clock, self.sampler, now=now, uptimes=self.supervisor.uptimes)
+        crashes = Crashes(
+            self.store,
+            self.logs,
+            self.history,
+            find=self.supervisor.processes.get,
+            begun=lambda process: self.begun[process.id],
+        )
+        self.sampler.watched = self.history.watched
+        for sink in (self.history, crashes):
+            self.bus.add(sink)
+        questions = Questions(
+            self.clock, self.supervisor, self.bus, self.journal, self.logs, crashes=crashes, history=self.history
+        )
+        audit = Audit(Path(home, "audit.jsonl"), now)
+        self.dispatcher = Dispatcher(self.supervisor, actions, self.describer, audit, self.clock, questions.answers)
         self.factory = DaemonSocketFactory(
             self.clock,
             bus=self.bus,
@@ -228,6 +264,7 @@ class World(FakeWorld):
     def _spawn_logged(self, process: Process, child: Child) -> None:
         if self.refusal is None:
             self.logs.open(process)
+            self.begun[process.id] = {stream: self.logs.file(process, stream).end() for stream in STREAMS}
         self._spawn(process, child)
 
     def _table(self) -> ProcTable:

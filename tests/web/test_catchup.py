@@ -156,6 +156,7 @@ class UnheardTests(ResumeCase):
         """A client that had seen something newer would never ask for them, should the daemon be killed just then."""
         since = self.cursor()
         self.world.say(self.process, "unheard\n")
+        self.world.pass_time(1)
         self.process.restart()
         self.world.pass_time(1)
         late = self.world.connect()

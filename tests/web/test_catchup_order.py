@@ -32,6 +32,9 @@ class OrderTests(ResumeCase):
         self.witness.ask("command", {"action": "restart", "process": "web"})
         told = [each["data"].get("status") or each["data"].get("event") or each["type"] for each in self.witness.take()]
         self.assertEqual(told, ["restarting", "starting", "online", "restarted", "command_result"])
+        self.witness.ask("command", {"action": "delete", "process": "web"})
+        told = [each["data"].get("status") or each["data"].get("event") or each["type"] for each in self.witness.take()]
+        self.assertEqual(told, ["stopping", "stopped", "stopped", "deleted", "command_result"])
 
     def test_a_reply_waits_for_what_came_before_it(self) -> None:
         """[P11], and nothing newer is told before it."""
@@ -57,6 +60,24 @@ class OrderTests(ResumeCase):
             peer.wire.take()
         self.assertLess(max(sizes), 256 * 1024)
         self.assertEqual(of(peer.messages, "log_gap"), [])
+
+    def test_lines_that_were_dropped_can_be_had_after_all(self) -> None:
+        """[F1]: by going on from the id of what tells of them."""
+        peer = self.watch()
+        peer.take()
+        peer.wire.lags = True
+        peer.protocol.outbox._limit = 100_000
+        self.world.say(self.process, MUCH)
+        for _ in range(2):
+            peer.wire.take()
+        messages = peer.take()
+        gap = messages[-1]
+        told = texts(messages)
+        self.assertEqual(gap["type"], "log_gap")
+        self.assertEqual(gap["data"], {"process": "web", "dropped": 500 - len(told)})
+        peer.lose()
+        rest = self.watch(LOG, since=gap["id"]).messages
+        self.assertEqual(told + texts(rest), MUCH.splitlines())
 
     def test_replies_for_a_client_that_reads_nothing(self) -> None:
         """[F1]: they are bounded too."""
@@ -86,6 +107,36 @@ class OrderTests(ResumeCase):
                 if kind in second["events"] and "since" in second:
                     told = told[again.index(expected[0]["id"], 1) :] if again.count(again[0]) > 1 else told
                 self.assertEqual(told, expected, (kind, second))
+
+    def test_other_last_lines_meanwhile(self) -> None:
+        self._much()
+        peer = self._lagging(tail=400)
+        peer.send("subscribe", {"events": [STATUS]}, id=2)
+        peer.send("subscribe", {"events": [LOG], "tail": 3}, id=3)
+        messages = self._read_all(peer)
+        third = next(number for number, each in enumerate(messages) if each.get("reply_to") == 3)
+        self.assertEqual(texts(messages[third:]), MUCH.splitlines()[-3:])
+        peer = self._lagging(tail=400)
+        peer.send("subscribe", {"events": [LOG], "since": self.cursor()}, id=2)
+        messages = self._read_all(peer)
+        second = next(number for number, each in enumerate(messages) if each.get("reply_to") == 2)
+        self.assertEqual(texts(messages[second:]), [])
+        peer = self._lagging(tail=400)
+        peer.send("subscribe", {"events": [STATUS]}, id=2)
+        self.assertEqual(texts(self._read_all(peer)), MUCH.splitlines()[-400:])
+
+    def test_resumed_in_the_middle_of_the_last_lines(self) -> None:
+        """[S7]: what happened while they were told is not lost."""
+        self._much()
+        peer = self._lagging(tail=400)
+        self.process.restart()
+        self.world.pass_time(1)
+        for _ in range(2):
+            peer.wire.take()
+            last = peer.take()[-1]
+        self.assertEqual(last["type"], LOG)
+        peer.lose()
+        self.assertEqual(len(of(self.watch(since=last["id"]).messages, STATUS)), 3)
 
     def test_unsubscribe_meanwhile(self) -> None:
         peer = self._lagging(since=self._much())

@@ -1,221 +1,148 @@
-"""Who may ask: hosts, origins, and how often a refusal is told."""
+"""Who may ask, and what: the policy, cell by cell, in memory; over a real port it is in tests.integration."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+import os
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
 from twisted.internet.task import Clock
-from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from pmdaemon.errors import InvalidConfiguration
-from pmdaemon.web.guard import Guard, Refusal, RefusalLog
+from pmdaemon.core.access import Caller, Scope
+from pmdaemon.tokens import TokenFile
+from pmdaemon.web.credentials import BEARER_PREFIX, Credentials
+from pmdaemon.web.guard import Guard, Refusal
+from pmdaemon.web.limits import FAILURES, FailedLogins
+from pmdaemon.web.peer import Peer
+from pmdaemon.web.places import Places
 
-HOST = b"localhost:9615"
-
-
-def judge(
-    guard: Guard, *, host: list[bytes] | None = None, origin: list[bytes] | None = None, secure: bool = False
-) -> Refusal | None:
-    """What the guard says of these headers."""
-    headers = Headers({b"Host": [HOST] if host is None else host, b"Origin": origin or []})
-    return guard.judge(headers, secure=secure)
-
-
-class HostTests(SynchronousTestCase):
-    """A request must be meant for this daemon."""
-
-    def test_own_names_on_any_port(self) -> None:
-        for host in (b"localhost", b"LOCALHOST:8080", b"127.0.0.1:9615", b"[::1]:9615", b"[0::1]"):
-            self.assertIsNone(judge(Guard(), host=[host]), host)
-
-    def test_other_names(self) -> None:
-        for host in (b"evil.example", b"evil.example:9615", b"localhost.", b"localhost.evil.example", b"127.0.0.2"):
-            refusal = judge(Guard(), host=[host])
-            assert refusal is not None
-            self.assertEqual((refusal.status, refusal.code), (421, "HOST_NOT_ALLOWED"), host)
-
-    def test_the_refusal_says_how_to_allow_it(self) -> None:
-        refusal = judge(Guard(), host=[b"Box.example:8080"])
-        assert refusal is not None
-        self.assertEqual(
-            (refusal.message, refusal.hint),
-            (
-                "cannot answer for the host box.example: it is not a name of this daemon",
-                "open http://localhost:8080/ or start the daemon with --allow-host box.example",
-            ),
-        )
-
-    def test_exactly_one(self) -> None:
-        for hosts in ([], [HOST, HOST], [HOST, b"evil.example"]):
-            refusal = judge(Guard(), host=hosts)
-            assert refusal is not None
-            self.assertEqual((refusal.status, refusal.code), (400, "INVALID_HOST"), hosts)
-
-    def test_malformed(self) -> None:
-        refusal = judge(Guard(), host=[b"local\x1bhost\xff"])
-        assert refusal is not None
-        self.assertEqual((refusal.status, refusal.message), (400, "cannot read the Host header 'local\\x1bhost\\xff'"))
-
-    def test_allowed(self) -> None:
-        guard = Guard(allow_hosts=["Box.example", "[fd00:0::1]"])
-        for host in (b"box.example", b"BOX.example:1", b"[fd00::1]:9615", b"localhost"):
-            self.assertIsNone(judge(guard, host=[host]), host)
-
-    def test_what_cannot_be_allowed(self) -> None:
-        for host in ("", "*", "box:9615", "http://box", "::1", "b\u00f6x"):
-            self.assertRaises(InvalidConfiguration, Guard, allow_hosts=[host])
+OWN = 1000
+HERE = "127.0.0.1"
+PEERS = {
+    "own": Peer(HERE, OWN),
+    "other": Peer(HERE, 1001),
+    "root": Peer(HERE, 0),
+    "unknown": Peer(HERE, None),
+    "remote": Peer("192.0.2.7", None),
+    "own, Unix": Peer("", OWN),
+    "root, Unix": Peer("", 0),
+    "other, Unix": Peer("", 1001),
+}
+LET_IN = {"own", "own, Unix", "root, Unix"}
 
 
-class OriginTests(SynchronousTestCase):
-    """Pages of other sites must not use this daemon."""
-
-    def allowed(self, guard: Guard, origin: bytes, host: bytes = HOST, *, secure: bool = False) -> bool:
-        refusal = judge(guard, host=[host], origin=[origin], secure=secure)
-        if refusal is not None:
-            self.assertEqual((refusal.status, refusal.code), (403, "ORIGIN_NOT_ALLOWED"), origin)
-        return refusal is None
-
-    def test_none_is_no_page(self) -> None:
-        self.assertIsNone(judge(Guard()))
-
-    def test_own_pages(self) -> None:
-        for origin in (
-            b"http://localhost:9615",
-            b"http://LOCALHOST:9615",
-            b"http://127.0.0.1:9615",
-            b"http://[::1]:9615",
-            b"http://[0:0::1]:9615",
-        ):
-            self.assertTrue(self.allowed(Guard(), origin), origin)
-
-    def test_other_pages(self) -> None:
-        for origin in (
-            b"null",
-            b"http://evil.example",
-            b"http://evil.example:9615",
-            b"https://localhost:9615",
-            b"http://localhost",
-            b"http://localhost:3000",
-            b"http://localhost.:9615",
-            b"http://localhost.evil.example:9615",
-            b"http://evil@localhost:9615",
-            b"ws://localhost:9615",
-            b"chrome-extension://abcdef",
-        ):
-            self.assertFalse(self.allowed(Guard(), origin), origin)
-
-    def test_through_a_tunnel(self) -> None:
-        self.assertTrue(self.allowed(Guard(), b"http://localhost:8080", b"localhost:8080"))
-        self.assertFalse(self.allowed(Guard(), b"http://localhost:9615", b"localhost:8080"))
-
-    def test_default_ports(self) -> None:
-        self.assertTrue(self.allowed(Guard(), b"http://localhost", b"localhost"))
-        self.assertTrue(self.allowed(Guard(), b"http://localhost", b"localhost:80"))
-        self.assertTrue(self.allowed(Guard(), b"https://localhost", b"localhost", secure=True))
-        self.assertFalse(self.allowed(Guard(), b"http://localhost", b"localhost", secure=True))
-        self.assertFalse(self.allowed(Guard(), b"https://localhost", b"localhost:80", secure=True))
-
-    def test_pages_of_allowed_hosts(self) -> None:
-        guard = Guard(allow_hosts=["box.example"])
-        self.assertTrue(self.allowed(guard, b"http://box.example:9615", b"box.example:9615"))
-        self.assertTrue(self.allowed(guard, b"http://localhost:9615", b"box.example:9615"))
-        self.assertFalse(self.allowed(guard, b"http://box.example", b"box.example:9615"))
-
-    def test_allowed(self) -> None:
-        guard = Guard(allow_origins=["https://status.example", "chrome-extension://abcdef"])
-        for origin in (b"https://status.example", b"https://STATUS.example:443", b"chrome-extension://abcdef"):
-            self.assertTrue(self.allowed(guard, origin), origin)
-        for origin in (b"http://status.example", b"https://status.example:444", b"https://a.status.example", b"null"):
-            self.assertFalse(self.allowed(guard, origin), origin)
-
-    def test_the_refusal_says_how_to_allow_it(self) -> None:
-        refusal = judge(Guard(), host=[b"127.0.0.1:9700"], origin=[b"http://App.example"])
-        assert refusal is not None
-        self.assertEqual(
-            (refusal.message, refusal.hint),
-            (
-                "cannot let a page of http://app.example use this daemon",
-                "open http://localhost:9700/ or start the daemon with --allow-origin http://app.example",
-            ),
-        )
-
-    def test_a_local_file_is_told_where_to_go(self) -> None:
-        refusal = judge(Guard(), origin=[b"null"])
-        assert refusal is not None
-        self.assertIn("http://localhost:9615/www/", refusal.hint)
-
-    def test_malformed(self) -> None:
-        for origins in ([b""], [b"localhost"], [b"http://localhost:9615/"], [b"http://localhost:9615"] * 2):
-            refusal = judge(Guard(), origin=origins)
-            assert refusal is not None
-            self.assertEqual((refusal.status, refusal.code), (400, "INVALID_ORIGIN"), origins)
-
-    def test_the_host_is_judged_first(self) -> None:
-        refusal = judge(Guard(), host=[b"evil.example"], origin=[b"http://evil.example"])
-        assert refusal is not None
-        self.assertEqual(refusal.status, 421)
-
-    def test_what_cannot_be_allowed(self) -> None:
-        for origin in ("", "*", "null", "status.example", "https://status.example/", "https://a@status.example"):
-            self.assertRaises(InvalidConfiguration, Guard, allow_origins=[origin])
-
-
-class AnyBytesTests(SynchronousTestCase):
-    """A malformed header is an answer, never an exception."""
-
-    @given(st.lists(st.binary(), max_size=3), st.lists(st.binary(), max_size=3), st.booleans())
-    def test_any(self, hosts: list[bytes], origins: list[bytes], secure: bool) -> None:
-        refusal = Guard().judge(Headers({b"Host": hosts, b"Origin": origins}), secure=secure)
-        self.check(refusal)
-
-    @given(st.text(alphabet="htps:/[].@1locahst\x00\n ", max_size=30).map(str.encode))
-    def test_nearly_right(self, origin: bytes) -> None:
-        self.check(judge(Guard(), origin=[b"http://" + origin]))
-
-    def check(self, refusal: Refusal | None) -> None:
-        if refusal is not None:
-            self.assertIn(refusal.status, (400, 403, 421))
-            self.assertTrue((refusal.message + refusal.hint).isprintable())
-
-
-class RefusalLogTests(SynchronousTestCase):
-    """The operator is told, and not flooded."""
+class Case(SynchronousTestCase):
+    """Has a token file with a token of each scope."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.told: list[dict[str, object]] = []
-        self.log = RefusalLog(self.clock, Logger(observer=self.told.append))
+        directory = Path(self.mktemp())
+        directory.mkdir(mode=0o700)
+        self.tokens = TokenFile(directory / "tokens.json", self.clock.seconds)
+        self.guard = self.make(Places())
 
-    def refuse(self, subject: str) -> None:
-        self.log.record(Refusal(403, "ORIGIN_NOT_ALLOWED", f"cannot let {subject} in", f"allow {subject}"))
+    def make(self, places: Places, *, read_only: bool = False) -> Guard:
+        credentials = Credentials(self.tokens, self.clock.seconds, api_key="a-key-of-sixteen-or-more")
+        return Guard(places, credentials, FailedLogins(self.clock), own=OWN, read_only=read_only)
 
-    def test_tells_what_to_do(self) -> None:
-        self.refuse("X")
-        self.assertEqual((self.told[0]["message"], self.told[0]["hint"]), ("cannot let X in", "allow X"))
+    def judge(
+        self, peer: str = "own", *, token: str | None = None, origin: str | None = None, host: str = "localhost:9615"
+    ) -> str:
+        """The scope that is given, or status and code of the refusal."""
+        headers = Headers({b"host": [host.encode()]})
+        if token is not None:
+            headers.addRawHeader(b"authorization", b"Bearer " + token.encode())
+        if origin is not None:
+            headers.addRawHeader(b"origin", origin.encode())
+        return said(self.guard.judge(headers, PEERS[peer], secure=False))
 
-    def test_once_a_minute_per_cause(self) -> None:
-        for _ in range(61):
-            self.refuse("X")
-            self.refuse("Y")
-            self.clock.advance(1)
-        self.assertEqual(len(self.told), 4)
+    def token(self, scope: Scope, lifetime: float | None = None) -> str:
+        return self.tokens.create(None, scope, lifetime=lifetime)[1]
 
-    def test_bounded(self) -> None:
-        for number in range(1000):
-            self.refuse(str(number))
-        self.assertEqual(len(self.told), RefusalLog.CAUSES)
+
+def said(judged: Caller | Refusal) -> str:
+    return judged.scope if isinstance(judged, Caller) else f"{judged.status} {judged.code}"
+
+
+class GuardTests(Case):
+    """In the order of the checks."""
+
+    def test_without_a_token_only_the_own_user_and_root_on_the_unix_socket(self) -> None:
+        for peer in PEERS:
+            for origin in (None, "http://localhost:9615"):
+                expected = "start" if peer in LET_IN else "401 TOKEN_REQUIRED"
+                self.assertEqual(self.judge(peer, origin=origin), expected, (peer, origin))
+
+    def test_other_pages(self) -> None:
+        for peer in PEERS:
+            for origin in ("https://evil.example", "null", "http://localhost:3000", "http://evil@localhost:9615"):
+                self.assertEqual(self.judge(peer, origin=origin), "403 ORIGIN_NOT_ALLOWED", (peer, origin))
+
+    def test_a_name_that_is_not_ours_is_refused_before_anything_else_but_on_the_unix_socket(self) -> None:
+        token = self.token("start")
+        for peer in PEERS:
+            for shown in (None, token, "wrong"):
+                found = self.judge(peer, token=shown, host="evil.example")
+                if not PEERS[peer].unix:
+                    self.assertEqual(found, "421 HOST_NOT_ALLOWED", (peer, shown))
+        self.assertEqual(self.judge("own, Unix", host="evil.example"), "start")
+
+    def test_a_token_gives_its_scope_to_anybody_from_any_page(self) -> None:
+        for scope in ("read", "operate", "start"):
+            token = self.token(scope)
+            for peer in PEERS:
+                for origin in (None, "null", "https://evil.example"):
+                    self.assertEqual(self.judge(peer, token=token, origin=origin), scope, (peer, origin))
+
+    def test_a_wrong_one_is_not_made_good_by_who_shows_it(self) -> None:
+        expired = self.token("start", lifetime=10)
+        self.clock.advance(11)
+        for peer in PEERS:
+            self.assertEqual(self.judge(peer, token="pmd_wrong"), "401 BAD_TOKEN", peer)
+            self.assertEqual(self.judge(peer, token=expired), "401 TOKEN_EXPIRED", peer)
+
+    def test_as_a_subprotocol(self) -> None:
+        offered = BEARER_PREFIX + urlsafe_b64encode(self.token("read").encode()).decode().rstrip("=")
+        headers = Headers({b"host": [b"localhost"], b"sec-websocket-protocol": [f"pmdaemon.v1, {offered}".encode()]})
+        self.assertEqual(said(self.guard.judge(headers, PEERS["remote"], secure=True)), "read")
+
+    def test_the_api_key(self) -> None:
+        headers = Headers({b"host": [b"localhost"], b"x-api-key": [b"a-key-of-sixteen-or-more"]})
+        self.assertEqual(said(self.guard.judge(headers, PEERS["remote"], secure=True)), "start")
+
+    def test_two_tokens(self) -> None:
+        headers = Headers({b"host": [b"localhost"], b"authorization": [b"Bearer a", b"Bearer b"]})
+        self.assertEqual(said(self.guard.judge(headers, PEERS["own"], secure=False)), "400 INVALID_CREDENTIALS")
+
+    def test_pages_without_an_origin_may_look_where_that_is_allowed(self) -> None:
+        self.guard = self.make(Places(allow_null=True))
+        self.assertEqual(self.judge("own", origin="null"), "read")
+        self.assertEqual(self.judge("other", origin="null"), "401 TOKEN_REQUIRED")
+        self.assertEqual(self.judge("own", origin="null", token=self.token("operate")), "operate")
+
+    def test_read_only_is_for_everybody(self) -> None:
+        self.guard = self.make(Places(), read_only=True)
+        token = self.token("start")
+        for peer in LET_IN:
+            self.assertEqual(self.judge(peer), "read")
+        self.assertEqual(self.judge("remote", token=token), "read")
+        self.assertEqual(said(self.guard.authenticate(token, PEERS["own"])), "read")
+
+    def test_too_many_wrong_tokens(self) -> None:
+        token = self.token("read")
+        for _ in range(FAILURES):
+            self.assertEqual(self.judge("other", token="wrong"), "401 BAD_TOKEN")
+        self.assertEqual(self.judge("other", token="wrong"), "429 RATE_LIMITED")
+        self.assertEqual(self.judge("other", token=token), "429 RATE_LIMITED", "a right one is not looked at either")
+        self.assertEqual(said(self.guard.authenticate(token, PEERS["other"])), "429 RATE_LIMITED")
+        self.assertEqual(self.judge("other"), "401 TOKEN_REQUIRED")
+        self.assertEqual(self.judge("remote", token=token), "read", "who is somebody else")
         self.clock.advance(60)
-        self.refuse("late")
-        self.assertEqual(len(self.told), RefusalLog.CAUSES + 1)
+        self.assertEqual(self.judge("other", token=token), "read")
 
-    def test_control_characters_are_escaped(self) -> None:
-        self.refuse("\x1b]0;x\x07\r\nforged \u202e")
-        self.assertEqual(self.told[0]["message"], "cannot let \\x1b]0;x\\x07\\r\\nforged \\u202e in")
-        self.assertNotIn("\n", str(self.told[0]["hint"]))
-
-    def test_a_clock_set_back(self) -> None:
-        self.clock.advance(10_000)
-        self.refuse("X")
-        self.clock.rightNow = 0.0
-        self.refuse("X")
-        self.assertEqual(len(self.told), 2)
+    def test_a_token_file_that_cannot_be_read_lets_nobody_in(self) -> None:
+        token = self.token("start")
+        os.chmod(self.tokens.path, 0o644)
+        self.tokens.path.write_text("{")
+        self.assertEqual(self.judge("own", token=token), "500 INTERNAL_ERROR")
+        self.assertEqual(self.judge("own"), "start")

@@ -83,10 +83,10 @@ class CongestedTests(Case):
         self.congest()
         self.outbox.offer([Frame(Kind.METRICS, "m", b"<m1>"), Frame(Kind.KEPT, "", b"<status>")])
         self.outbox.write(b"<reply>")
-        self.outbox.offer([Frame(Kind.LOG, "web", b"line", 7), Frame(Kind.METRICS, "m", b"<m2>")])
-        self.outbox.offer([Frame(Kind.LOG, "web", b"line", 9)])
+        self.outbox.offer([Frame(Kind.LOG, "web", b"<line>", 7), Frame(Kind.METRICS, "m", b"<m2>")])
+        self.outbox.offer([Frame(Kind.LOG, "web", b"<last>", 9)])
         self.transport.take()
-        self.assertEqual(self.transport.writes, [b"<status><reply><gap web 2 7><m2>"])
+        self.assertEqual(self.transport.writes, [b"<status><reply><line><m2><last>"])
         self.assertFalse(self.outbox.congested)
         self.transport.take()
         self.outbox.write(b"next")
@@ -110,6 +110,26 @@ class CongestedTests(Case):
         self.transport.take()
         sent = written // 1000
         self.assertEqual(self.transport.writes[-1], b"<gap web %d %d>" % (20_000 - sent, sent))
+
+    def test_a_burst_of_lines_is_not_lost(self) -> None:
+        """Ten thousand of the usual size, whatever the client does meanwhile."""
+        lines = [b"%0260d" % seq for seq in range(10_000)]
+        self.outbox.offer(Frame(Kind.LOG, "web", line, seq) for seq, line in enumerate(lines))
+        self.outbox.offer([Frame(Kind.KEPT, "", b"event")])
+        self.assertGreater(self.outbox.size, 2_000_000)
+        for _ in range(3):
+            self.transport.take()
+        self.assertEqual(b"".join(self.transport.writes), b"".join(lines) + b"event")
+
+    def test_lines_go_before_anything_else_does(self) -> None:
+        self.congest()
+        half = CLIENT_LIMIT // 2
+        self.outbox.offer([Frame(Kind.LOG, "web", b"x" * half, 5), Frame(Kind.KEPT, "", b"<one>")])
+        self.outbox.write(b"y" * half)
+        self.assertLess(self.outbox.size, half + 100_000)
+        self.transport.take()
+        self.assertEqual(self.transport.writes[0][:17], b"<gap web 1 5><one>"[:17])
+        self.assertEqual(self.codes(), [])
 
     def test_tells_when_the_client_has_caught_up(self) -> None:
         drained: list[bool] = []
@@ -171,6 +191,7 @@ class BoundTests(Case):
         self.congest()
         for seq in range(1000):
             self.outbox.offer([Frame(Kind.LOG, "web", b"x" * 65_000, seq), Frame(Kind.METRICS, "m", b"x" * 65_000)])
+            self.assertLessEqual(self.outbox.size, CLIENT_LIMIT)
         self.assertEqual(self.codes(), [])
         self.assertLess(self.outbox.size, 200_000)
 
@@ -204,6 +225,19 @@ class PoolTests(Case):
         third[1].write(b"x" * 30_000)
         self.assertEqual(closed, [2])
         self.assertEqual(self.pool.total, small[1].size + large[1].size)
+
+    def test_lines_go_before_anybody_does(self) -> None:
+        self.pool = Pool(limit=270_000)
+        clients = [self.client() for _ in range(3)]
+        for _, outbox in clients:
+            outbox.write(b"x" * 66_000)
+            self.assertTrue(outbox.congested)
+            outbox.offer([Frame(Kind.LOG, "web", b"x" * 20_000, 1), Frame(Kind.LOG, "web", b"y" * 10_000, 2)])
+        self.assertEqual((self.closed, self.pool.total <= 270_000), ([], True))
+        for transport, _ in clients:
+            transport.take()
+        told = [transport.writes[-1][:1] for transport, _ in clients]
+        self.assertEqual((sorted(told), self.closed), ([b"<", b"x", b"x"], []))
 
 
 class StalledTests(Case):

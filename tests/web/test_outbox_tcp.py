@@ -9,12 +9,11 @@ from twisted.internet import defer, endpoints, protocol, reactor, ssl, task
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pmdaemon.web.guard import Guard
 from pmdaemon.web.outbox import CLIENT_LIMIT, Frame, Kind, Outbox, Pool
 from pmdaemon.web.site import build_site
 
 from .test_site import UPGRADE
-from .wire import get
+from .wire import arrivals, get, guard
 
 TURNS, LINES, SIZE = 200, 100, 1000
 """20 MB of log lines."""
@@ -92,7 +91,7 @@ class SlowReaderTests(TestCase):
         factory = WebSocketServerFactory(reactor=reactor)
         factory.protocol = Server
         factory.setProtocolOptions(openHandshakeTimeout=0, failByDrop=False, closeHandshakeTimeout=0.1)
-        site = build_site(reactor, Guard(), factory, None)  # type: ignore[arg-type]
+        site = build_site(reactor, guard(reactor), arrivals(), factory, None)  # type: ignore[arg-type]
         port: Any = self.listen(site)
         self.addCleanup(port.stopListening)
         self.reader = Reader()
@@ -141,7 +140,7 @@ class SlowReaderTests(TestCase):
         self.network.pauseProducing()
         largest = await self.offer_everything()
         self.assertTrue(self.outbox.congested)
-        self.assertLess(largest, 1024 * 1024)
+        self.assertLess(largest, CLIENT_LIMIT + 256 * 1024)
         self.network.resumeProducing()
         await self.reader.ended
         told = texts(bytes(self.reader.got))

@@ -9,11 +9,10 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from pmdaemon.web.guard import Guard
 from pmdaemon.web.pages import UserPages
 from pmdaemon.web.site import build_site
 
-from .wire import Answer, exchange, get
+from .wire import Answer, arrivals, exchange, get, guard
 
 
 class UserPagesTests(TestCase):
@@ -39,7 +38,7 @@ class UserPagesTests(TestCase):
         (self.folder / "away").symlink_to(outside.resolve())
         (self.folder / "alias.js").symlink_to("app.js")
         factory = WebSocketServerFactory(reactor=reactor)
-        site = build_site(reactor, Guard(), factory, str(self.folder))  # type: ignore[arg-type]
+        site = build_site(reactor, guard(reactor), arrivals(), factory, str(self.folder))  # type: ignore[arg-type]
         self.port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(self.port.stopListening)
 

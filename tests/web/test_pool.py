@@ -8,9 +8,15 @@ from pmdaemon.web.pool import Pool
 class Member:
     """Takes what it is told to."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, lines: int = 0) -> None:
         self.size = size
+        self.lines = lines
         self.gone = False
+
+    def shed(self) -> bool:
+        shed, self.lines = self.lines, 0
+        self.size -= shed
+        return shed > 0
 
     def overflow(self) -> None:
         self.gone = True
@@ -47,6 +53,14 @@ class PoolTests(SynchronousTestCase):
         self.members[0].size = 60
         self.pool.charge(self.members[0])
         self.assertEqual((self.pool.total, self.gone()), (90, [False] * 3))
+
+    def test_what_may_be_lost_is_lost_first(self) -> None:
+        self.members[1].lines = 10
+        self.members[0].lines = 5
+        self.members[0].size = 21
+        self.pool.charge(self.members[0])
+        self.assertEqual((self.pool.total, self.gone()), (91, [False] * 3))
+        self.assertEqual(self.members[0].lines, 5, "of the largest, and no more than is needed")
 
     def test_release(self) -> None:
         self.pool.release(self.members[1])

@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 from pmdaemon.daemon.process import Process
+from pmdaemon.web import catchup
 from tests.web.rig import Message, Peer, World, WorldCase
 
 KINDS = ["process_status", "process_event", "health_update", "log_message"]
@@ -136,6 +137,7 @@ class WalkTests(WorldCase):
             self._live_through(seed, restarts=True)
 
     def _live_through(self, seed: int, *, restarts: bool) -> None:
+        self.patch(catchup, "_BATCH", 1 + seed % 4)
         self.anew()
         try:
             self._check(*self._walk(seed, restarts=restarts))

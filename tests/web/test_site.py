@@ -6,17 +6,22 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import resource, server
 from zope.interface import alsoProvides
 
 from pmdaemon.web.channel import MAX_BODY
-from pmdaemon.web.guard import Guard, RefusalLog
+from pmdaemon.web.guard import RefusalLog
+from pmdaemon.web.limits import MAX_UNKNOWN
+from pmdaemon.web.peer import Peer
+from pmdaemon.web.places import Places
 from pmdaemon.web.site import GuardedSite, build_site
 
-from .wire import Answer, ask, connect, get
+from .wire import OWN, Answer, arrivals, ask, connect, get, guard, parse
 
 UPGRADE = (
     b"Upgrade: websocket",
@@ -26,15 +31,23 @@ UPGRADE = (
 )
 
 
+class Plain(WebSocketServerProtocol):
+    """Gives its place back, as ours does."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.visit.over()
+
+
 class Case(SynchronousTestCase):
     """A whole site in memory."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         factory = WebSocketServerFactory(reactor=self.clock)
-        factory.protocol = WebSocketServerProtocol
+        factory.protocol = Plain
         factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False, allowNullOrigin=False)
-        self.site = build_site(self.clock, Guard(), factory, None)
+        self.site = build_site(self.clock, guard(self.clock), arrivals(), factory, None)
 
     def refused(self, answer: Answer, status: int, code: str) -> None:
         self.assertEqual(answer.status, status)
@@ -115,7 +128,7 @@ class RouteTests(Case):
             def render(self, request: server.Request) -> bytes:
                 raise ZeroDivisionError("a secret")
 
-        answer = ask(GuardedSite(Broken(), Guard(), self.clock), get(b"/"))
+        answer = ask(GuardedSite(Broken(), guard(self.clock), arrivals(), self.clock), get(b"/"))
         self.refused(answer, 500, "INTERNAL_ERROR")
         self.assertNotIn(b"secret", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -124,8 +137,9 @@ class RouteTests(Case):
 class ExamplePolicyTests(Case):
     """The example page may talk to this daemon by the names it may have been opened with."""
 
-    def sockets(self, host: bytes, guard: Guard | None = None, *, secure: bool = False) -> str:
-        site = build_site(self.clock, guard or Guard(), WebSocketServerFactory(reactor=self.clock), None)
+    def sockets(self, host: bytes, places: Places | None = None, *, secure: bool = False) -> str:
+        factory = WebSocketServerFactory(reactor=self.clock)
+        site = build_site(self.clock, guard(self.clock, places), arrivals(), factory, None)
         channel, transport = connect(site)
         if secure:
             alsoProvides(transport, ISSLTransport)
@@ -139,7 +153,7 @@ class ExamplePolicyTests(Case):
             self.assertEqual(self.sockets(host), "'self' ws://localhost:8080 ws://127.0.0.1:8080")
 
     def test_allowed_host(self) -> None:
-        self.assertIn("ws://box.example:1", self.sockets(b"box.example:1", Guard(allow_hosts=["box.example"])))
+        self.assertIn("ws://box.example:1", self.sockets(b"box.example:1", Places(allow_hosts=["box.example"])))
 
     def test_default_port(self) -> None:
         self.assertIn("ws://localhost:80 ", self.sockets(b"localhost"))
@@ -194,6 +208,24 @@ class GuardTests(Case):
         self.site._refusals = RefusalLog(self.clock, Logger(observer=told.append))
         ask(self.site, get(b"/", b"Origin: https://app.example"))
         self.assertIn("--allow-origin https://app.example", str(told[0]["hint"]))
+
+    def test_strangers(self) -> None:
+        self.site.arrivals = arrivals(Peer("127.0.0.1", OWN + 1))
+        for target in self.TARGETS:
+            answer = ask(self.site, get(target, *UPGRADE))
+            self.refused(answer, 401, "TOKEN_REQUIRED")
+            self.assertEqual(answer.headers.getRawHeaders(b"www-authenticate"), [b"Bearer"])
+
+    def test_room_for_strangers_ends_and_comes_back(self) -> None:
+        self.site.arrivals = arrivals(Peer("127.0.0.1", OWN + 1))
+        held = [connect(self.site) for _ in range(MAX_UNKNOWN)]
+        _, transport = connect(self.site)
+        self.refused(parse(transport.value()), 429, "LIMIT_EXCEEDED")
+        self.assertTrue(transport.disconnecting)
+        held[0][0].connectionLost(Failure(ConnectionError()))
+        self.refused(ask(self.site, get(b"/")), 401, "TOKEN_REQUIRED")
+        for channel, _ in held[1:]:
+            channel.setTimeout(None)
 
 
 class BodyTests(Case):

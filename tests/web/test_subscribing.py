@@ -141,6 +141,9 @@ class SnapshotTests(WorldCase):
         self.assertEqual(first["data"]["cursor"], ids[-1] + 1)
         self.assertEqual(ids + [each["id"] for each in pages[0]["data"]["processes"]], list(range(1000)))
         self.assertEqual(len(metrics["data"]["processes"]), 1000)
+        names = [f"{name}-{number}" for number in range(1000)]
+        ack = peer.ask("subscribe", {"events": [STATUS, EVENT, LOG], "processes": names})
+        self.assertTrue(0 < len(ack["data"]["snapshot"]) < len(ids))
         peer.ask("unsubscribe")
         peer.take()
         self._get_all(peer, name)

@@ -1,13 +1,37 @@
 """Asking a site in raw bytes, in memory and over TCP."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+
+from pmdaemon.tokens import TokenFile
+from pmdaemon.web.arrival import Arrivals
+from pmdaemon.web.credentials import Credentials
+from pmdaemon.web.guard import Guard
+from pmdaemon.web.limits import Connections, FailedLogins
+from pmdaemon.web.peer import Peer
+from pmdaemon.web.places import Places
+
+OWN = 1000
+"""The daemon's user."""
+
+
+def guard(clock: Clock, places: Places | None = None) -> Guard:
+    """A guard that knows no token."""
+    credentials = Credentials(TokenFile(Path("nowhere/tokens.json"), clock.seconds), clock.seconds)
+    return Guard(places or Places(), credentials, FailedLogins(clock), own=OWN)
+
+
+def arrivals(peer: Peer = Peer("127.0.0.1", OWN)) -> Arrivals:  # noqa: B008  # it is immutable
+    """Every connection is of this peer."""
+    return Arrivals(lambda transport: peer, Connections(OWN, 1000))
 
 
 class Answer(NamedTuple):
