@@ -110,13 +110,14 @@ class Telling:
         self.assertIsNone(self.means(as_accepted(accepted)))
 
     def test_a_listener_on_the_port_of_a_client_that_left(self) -> None:
-        client = socket.create_connection(self.server.getsockname())
+        alone = "127.0.0.77"  # where no other program takes the port meanwhile
+        client = socket.create_connection(self.server.getsockname(), source_address=(alone, 0))
         accepted, _ = self.server.accept()
         connection = as_accepted(accepted)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         accepted.close()
-        self.listen(("127.0.0.1", connection.client_port))
+        self.listen((alone, connection.client_port))
         self.assertIsNone(self.means(connection))
 
     def test_a_socket_that_no_program_holds(self) -> None:
