@@ -92,5 +92,5 @@ class ChildTestCase(TestCase):
         if transport.pid is not None:
             transport.signalProcess("KILL")
             await protocol.ended
-        children = [entry.pid for entry in snapshot() if entry.ppid == os.getpid()]
-        assert children == [], "a child survived or was not reaped"
+        children = [entry for entry in snapshot() if entry.ppid == os.getpid()]
+        assert children == [], f"a child survived or was not reaped: {children}"

@@ -102,7 +102,9 @@ class AdoptionTests(SupervisedTestCase):
     def test_the_file_says_something_new(self) -> None:
         kid = self.begin()
         daemon = self.crash(kid, specs=[app("web", args=["new"])])
-        self.assertEqual((daemon.process().status, self.link.ops()), ("restarting", [("signal", kid["id"], kid["inc"])]))
+        self.assertEqual(
+            (daemon.process().status, self.link.ops()), ("restarting", [("signal", kid["id"], kid["inc"])])
+        )
 
     def test_of_none_of_the_apps(self) -> None:
         kid = self.begin()

@@ -42,14 +42,14 @@ class HoldTests(SynchronousTestCase):
         self.assertEqual(hold.status(), signal.SIGTERM)
 
     def test_a_later_process_with_its_pid(self) -> None:
-        child, start = self.start("sleep 1000")
+        child, start = self.start("exec sleep 1000")
         hold = self.hold(child.pid, start - 1)
         hold.kill()
         self.assertIsNone(child.poll())
         self.assertIsNone(hold.status())
 
     def test_kill(self) -> None:
-        child, start = self.start("sleep 1000")
+        child, start = self.start("exec sleep 1000")
         hold = self.hold(child.pid, start)
         hold.kill()
         self.assertEqual(child.wait(), -signal.SIGKILL)
@@ -83,6 +83,7 @@ class LaunchTests(TestCase):
         first = launch_keeper(home, LIMIT)
         await until((home / "keeper.sock").exists)
         pid = int((home / "keeper.lock").read_text())
+        self.addCleanup(lambda: first._process.wait(10))
         self.addCleanup(os.kill, pid, signal.SIGKILL)
         second = launch_keeper(home, LIMIT)
         await until(lambda: second._process.poll() is not None)
