@@ -10,6 +10,7 @@ import msgspec
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from pmdaemon.core.fields import FieldError
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.process import Process
@@ -75,7 +76,7 @@ class Changes:
             spec, before = renewed(), len(app.processes)
             await self._reshape(app, spec, app.source)
             for process in app.processes.values():
-                process.adopt(msgspec.structs.replace(process.spec, instances=spec.instances), now=True)
+                _rescale(process, spec)
             for process in list(app.processes.values())[:1]:
                 process.tell("scaled", {"instances": len(app.processes), "previous": before})
 
@@ -160,3 +161,15 @@ def _raise_first(results: Sequence[tuple[bool, object]], but: type[Exception] | 
     for _, result in results:
         if isinstance(result, Failure) and not isinstance(result.value, but):
             result.raiseException()
+
+
+def _rescale(process: Process, spec: AppSpec) -> None:
+    """Tell a process of how many it is one now; the rest of what its child was started with stays as it is.
+
+    A child that a failed reload left with an older configuration, which has no port for so many, gives way to *spec*
+    when it ends.
+    """
+    try:
+        process.adopt(msgspec.structs.replace(process.spec, instances=spec.instances), now=True)
+    except FieldError:
+        process.adopt(spec)
