@@ -102,6 +102,14 @@ class Tormentor:
                 os.kill(self.random.choice(victims), signal.SIGKILL)
 
 
+def _has_just_ended(pid: int | None) -> bool:
+    """Whether it was killed, and the daemon is about to hear of it."""
+    try:
+        return pid is not None and psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class TortureTests(TestCase):
     timeout = 3600
 
@@ -144,7 +152,7 @@ class TortureTests(TestCase):
             restless = [each for each in processes if each["pid"] and each["config"]["args"][-1] in RESTLESS]
             for process in restless:
                 await client.command("stop", process["id"])
-            underway = [each for each in processes if each["status"] not in SETTLED]
+            underway = [each for each in processes if each["status"] not in SETTLED or _has_just_ended(each["pid"])]
             if not restless and not underway:
                 return processes
             self.assertLess(time.monotonic(), deadline, (SEED, underway))

@@ -81,8 +81,9 @@ class Becoming(BirthTestCase):
         self.assertEqual(self.output("ls /proc/self/fd").split(), ["0", "1", "2", "3"])
 
     def test_no_signal_is_ignored_or_blocked(self) -> None:
-        signals = self.output("grep -E 'Sig(Blk|Ign)' /proc/self/status").split()
-        self.assertEqual(signals, ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16])
+        _, blocked, _, ignored = self.output("grep -E 'Sig(Blk|Ign)' /proc/self/status").split()
+        own = 0b11 << 31  # 32 and 33 are the C library's, whose posix_spawn, as of make, has them ignored for good
+        self.assertEqual((int(blocked, 16), int(ignored, 16) & ~own), (0, 0))
 
     def test_umask_nice_and_limits(self) -> None:
         script = "umask; nice; ulimit -n; ulimit -Hn; ulimit -c"
