@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import TestCase
-from twisted.web.client import ResponseNeverReceived
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from tests.integration.harness import Client, LiveDaemon, Message
 from tests.integration.program import ROOT, free_port
@@ -257,7 +257,7 @@ class ReloadTests(LifeTestCase):
             try:
                 await self.fetch(daemon, old["port"])
                 answered += 1
-            except (ConnectionRefusedError, ResponseNeverReceived):  # the old one has gone
+            except (ConnectionRefusedError, ResponseNeverReceived, ResponseFailed):  # the old one has gone, or went now
                 break
         new = await self.info(client, "web")
         self.assertIn(b"Hello", await self.fetch(daemon, new["port"]))
