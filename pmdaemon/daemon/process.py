@@ -11,11 +11,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from pmdaemon.core.health import DETAILS
-from pmdaemon.core.lifecycle import RESTING, STATUS, Action, Input, State, step
+from pmdaemon.core.lifecycle import RESTING, Action, Input, State, step
 from pmdaemon.core.restart import End, RestartPolicy, Verdict
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.child import Child, signal_name
 from pmdaemon.daemon.means import Means, Watch
+from pmdaemon.daemon.standing import Standing
 from pmdaemon.daemon.voice import Voice
 from pmdaemon.daemon.waiters import Waiters
 from pmdaemon.errors import PMDaemonError, PortInUse
@@ -25,14 +26,10 @@ __all__ = ["Process"]
 _SETTLED = frozenset({State.ONLINE, State.BACKOFF, *RESTING})
 
 
-class Process:
+class Process(Standing):
     """A process of an app; serves as the Identity of its events.
 
-    ``spec`` is what the living child was started with; where none lives, what the next one will be started with.
-    ``started_at`` and ``created_at`` are unix seconds; ``wanted`` tells whether it is to run after a daemon restart.
-    ``incarnation`` numbers the child, ``became_ready`` tells whether it has come online; ``ended`` is how the
-    child ended that nobody had asked to end, since the last order; ``failure`` is why there was none to end. One
-    ``on_trial`` is not started again when its child ends; a *muted* one tells nothing and is on trial: a reload's
+    One ``on_trial`` is not started again when its child ends; a *muted* one tells nothing and is on trial: a reload's
     newcomer, until it takes over its predecessor's voice [R6].
     """
 
@@ -49,24 +46,10 @@ class Process:
         created_at: float,
         muted: bool = False,
     ) -> None:
+        super().__init__(means.now, spec, id=id, name=name, instance=instance, created_at=created_at)
         self._means = means
-        self.spec = self._next_spec = spec
-        self.id = id
-        self.name = name
-        self.instance = instance
-        self.created_at = created_at
-        self.restarts = 0
-        self.wanted = False
+        self._next_spec = spec
         self.on_trial = muted
-        self.incarnation: int | None = None
-        self.state = State.STOPPED
-        self.health = "unknown"
-        self.port: int | None = None
-        self.child: Child | None = None
-        self.exit_code: int | None = None
-        self.exit_signal: str | None = None
-        self.failure: PMDaemonError | None = None
-        self.ended: End | None = None
         self.policy = RestartPolicy()
         self.voice = Voice(None if muted else means.bus)
         self._timer: IDelayedCall | None = None
@@ -74,47 +57,10 @@ class Process:
         self._waiters = Waiters(means.clock)
         self._stop_reason = "command"
         self._failed: str | None = None
-        self.became_ready = False
         self._ready_early = False
         self._delay = 0.0
         self._replaces: dict[str, Any] | None = None
         self._unasked = False
-        self.previous_pid: int | None = None
-
-    @property
-    def app(self) -> str:
-        """The name of the app this is an instance of."""
-        return self.spec.name
-
-    @property
-    def namespace(self) -> str:
-        """The namespace the app was put into."""
-        return self.spec.namespace
-
-    @property
-    def status(self) -> str:
-        """One of the six words of the wire."""
-        return STATUS[self.state]
-
-    @property
-    def pid(self) -> int | None:
-        """The child's pid, or None where none lives."""
-        return self.child.pid if self.child is not None and self.child.alive else None
-
-    @property
-    def started_at(self) -> float | None:
-        """When the living child was started, unix seconds."""
-        return self.child.started_at if self.child is not None and self.child.alive else None
-
-    @property
-    def uptime(self) -> float:
-        """Seconds since this start, 0 where nothing runs."""
-        return max(0.0, self._means.now() - self.started_at) if self.started_at is not None else 0.0
-
-    @property
-    def running(self) -> bool:
-        """True while a child lives that is not being ended, or is about to be started."""
-        return self.state in (State.STARTING, State.ONLINE)
 
     def resume(self, child: Child, *, ready: bool, health: str) -> None:
         """Go on with a child that an earlier daemon started; its transport says next that it runs, or how it ended."""

@@ -1,0 +1,204 @@
+"""The parts of one daemon, made and joined. What starts and stops them is ``service``; nothing is decided here."""
+
+import os
+import random
+import resource
+import time
+from functools import partial
+from typing import Any
+
+from pmdaemon.core.events import Event
+from pmdaemon.core.ports import PortPool
+from pmdaemon.daemon.actions import Actions
+from pmdaemon.daemon.adoption import Adoption
+from pmdaemon.daemon.audit import Audit
+from pmdaemon.daemon.bus import EventBus
+from pmdaemon.daemon.checker import Prober
+from pmdaemon.daemon.child import Child
+from pmdaemon.daemon.crashes import Crashes
+from pmdaemon.daemon.describe import Describer
+from pmdaemon.daemon.dispatch import Dispatcher
+from pmdaemon.daemon.flushing import flush_files, flush_kept
+from pmdaemon.daemon.history import History
+from pmdaemon.daemon.home import Home
+from pmdaemon.daemon.ids import Sequence
+from pmdaemon.daemon.invocation import inherited
+from pmdaemon.daemon.journal import Journal
+from pmdaemon.daemon.keeperlaunch import launch_keeper, socket_path
+from pmdaemon.daemon.keeperlink import KeeperLink
+from pmdaemon.daemon.kept import Birth, Keeping, Kept
+from pmdaemon.daemon.launcher import Launcher
+from pmdaemon.daemon.logs import Logs
+from pmdaemon.daemon.means import Means
+from pmdaemon.daemon.memory import MemoryLimits
+from pmdaemon.daemon.operations import Operations
+from pmdaemon.daemon.portcheck import is_free
+from pmdaemon.daemon.process import Process
+from pmdaemon.daemon.questions import Questions
+from pmdaemon.daemon.sampler import Sampler
+from pmdaemon.daemon.spawn import spawn
+from pmdaemon.daemon.store import Store
+from pmdaemon.daemon.supervisor import Supervisor
+from pmdaemon.options import Options
+from pmdaemon.protocol.codec import encode
+from pmdaemon.tokens import TokenFile
+from pmdaemon.web.catchup import Archive
+from pmdaemon.web.channels import Channels
+from pmdaemon.web.credentials import Credentials
+from pmdaemon.web.guard import Guard
+from pmdaemon.web.limits import FailedLogins, raise_descriptor_limit
+from pmdaemon.web.websocket import DaemonSocketFactory
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """Everything a daemon of *home* is made of, none of it running yet.
+
+    ``nofile`` are the soft and the hard limit of descriptors that were found, which the children get.
+    """
+
+    def __init__(self, reactor: Any, home: Home, store: Store, *, umask: int, keeper: bool) -> None:
+        self.reactor = reactor
+        self.home = home
+        self.store = store
+        self.journal = Journal(store)
+        self.bus = EventBus(
+            reactor,
+            now=time.time,
+            sequence=Sequence(store.epoch),
+            journal=self.journal,
+            commit=self._commit,
+            encode=_encode,
+        )
+        store.written = self.bus.soon
+        self.logs = Logs(reactor, self.bus, self.journal, home.logs, time.time, writes=not keeper)
+        self.supervisor = Supervisor(store, self.logs, cores=os.cpu_count() or 1, now=time.time, keeper=keeper)
+        self.sampler = Sampler(reactor, self.supervisor.roots)
+        self.keeping = self._keeping() if keeper else None
+        self.supervisor.means = self._means(umask)
+        self.describer = Describer(
+            self.supervisor, self.logs, self.sampler, now=time.time, clients=lambda: len(self.factory.connections)
+        )
+        flush = flush_files if self.keeping is None else partial(flush_kept, self.keeping.link.order)
+        operations = Operations(self.supervisor, reactor, flush)
+        actions = Actions(self.supervisor, operations, base=os.getcwd())
+        self.channels = Channels(
+            stamp=self.bus.stamp,
+            settle=self.bus.flush,
+            sampler=self.sampler,
+            measure=self.describer.metrics,
+            follow_logs=self.logs.follow,
+        )
+        self.logs.wants = self.channels.wants_log
+        self.bus.add(self.channels)
+        questions = self._questions()
+        self.factory = DaemonSocketFactory(
+            reactor,
+            bus=self.bus,
+            dispatcher=Dispatcher(
+                self.supervisor,
+                actions,
+                self.describer,
+                Audit(home.audit, time.time),
+                reactor,
+                questions.answers,
+            ),
+            describer=self.describer,
+            channels=self.channels,
+            archive=Archive(self.supervisor, self.logs, self.journal, self.bus),
+        )
+        self.tokens = TokenFile(home.tokens, time.time)
+
+    def _keeping(self) -> Keeping:
+        # Some are held for each child; the keeper, and so the children, get the limit that was found.
+        found, _ = raise_descriptor_limit()
+        self.nofile = found, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self._home_fd = os.open(self.home.path, os.O_PATH | os.O_CLOEXEC) if hasattr(os, "O_PATH") else -1
+        link = partial(
+            KeeperLink,
+            self.reactor,
+            socket_path(self.home.path, self._home_fd),
+            launch=partial(launch_keeper, self.home.path, self.nofile),
+            ahead=self.store.commit,
+        )
+        return Keeping(
+            lambda fact, again: link(fact=fact, again=again),
+            grown=self.logs.grown,
+            as_of=self.bus.as_of,
+            pipes=self.home.path / "fifo",
+        )
+
+    def _questions(self) -> Questions:
+        self.history = History(self.reactor, self.sampler, now=time.time, uptimes=self.supervisor.uptimes)
+        self.sampler.watched = self.history.watched
+        find, begun = self.supervisor.processes.get, self.launcher.begun
+        crashes = Crashes(self.store, self.logs, self.history, find=find, begun=begun)
+        for sink in (self.history, crashes):
+            self.bus.add(sink)
+        return Questions(
+            self.reactor, self.supervisor, self.bus, self.journal, self.logs, crashes=crashes, history=self.history
+        )
+
+    def _commit(self) -> None:
+        """Before anybody is told: make last what was done, and let the keeper have its orders."""
+        self.store.commit()
+        if self.keeping is not None:
+            self.keeping.link.flush()
+
+    def _means(self, umask: int) -> Means:
+        launcher = self.launcher = Launcher(
+            self.reactor,
+            spawn=partial(_spawn_own, self.reactor) if self.keeping is None else self.keeping.spawn,
+            prober=Prober(self.reactor, umask=umask),
+            ports=PortPool(is_free),
+            logs=self.logs,
+            inherited=inherited(os.environ),
+            run=self.home.run,
+            incarnation=self.store.new_incarnation,
+            umask=umask,
+        )
+        limits = MemoryLimits(self.reactor, self.sampler)
+
+        def changed(process: Process) -> None:
+            self.supervisor.save(process)
+            limits.changed(process)
+
+        return Means(
+            clock=self.reactor,
+            now=time.time,
+            random=random.random,
+            bus=self.bus,
+            spawn=launcher.spawn,
+            watch=launcher.watch,
+            wrote=launcher.wrote,
+            gone=launcher.gone,
+            changed=changed,
+            last_lines=launcher.last_lines,
+        )
+
+    async def adopt(self) -> None:
+        """Take up the children that the keeper has, as soon as there is one. Raises KeeperError."""
+        if self.keeping is not None:
+            kids = Kept.all_of(await self.keeping.link.connect())
+            Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(kids)
+
+    def guard(self, options: Options) -> Guard:
+        """Make the guard of this daemon's home."""
+        credentials = Credentials(self.tokens, time.time, api_key=options["api_key"], jwt_key=options["jwt_key"])
+        return Guard(
+            options["places"],
+            credentials,
+            FailedLogins(self.reactor),
+            own=os.geteuid(),
+            read_only=bool(options["read-only"]),
+        )
+
+
+def _spawn_own(reactor: Any, child: Child, argv: list[str], *, birth: Birth, failed: object, **how: Any) -> Any:
+    """Start a child of the daemon itself; whether that succeeds is known at once."""
+    return spawn(reactor, child, argv, umask=birth.rights["umask"], **how)
+
+
+def _encode(event: Event, id_: str, at: float) -> bytes:
+    return encode(event.type, event, id=id_, at=at)
