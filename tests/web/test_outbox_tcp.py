@@ -1,5 +1,6 @@
 """A client that stops reading, over real sockets and behind the site, as the daemon runs [F1]."""
 
+import socket
 from itertools import count
 from typing import Any
 
@@ -47,6 +48,8 @@ class Reader(protocol.Protocol):
 
     def connectionMade(self) -> None:
         assert self.transport is not None
+        beneath: Any = getattr(self.transport, "transport", self.transport)  # that of TLS
+        beneath.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # the kernel reads on otherwise
         self.transport.write(get(b"/ws", *UPGRADE))
 
     def dataReceived(self, data: bytes) -> None:
