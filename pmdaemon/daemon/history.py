@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pmdaemon.core.events import ProcessEvent
-from pmdaemon.core.samples import ProcessSample, Sample, cpu_percent
+from pmdaemon.core.samples import Sample, cpu_percent
 from pmdaemon.daemon.bus import Message
 from pmdaemon.daemon.sampler import Sampler
 
@@ -24,6 +24,8 @@ PERIOD = 10.0
 
 METRICS = ("cpu", "memory")
 
+_SHARED = 1.0
+"""Seconds: a sample that was taken for somebody else may be that old."""
 
 _DENSE = 0.75
 _MINUTE = 60.0
@@ -43,29 +45,29 @@ class Series(Struct, frozen=True):
 class _Ring:
     """The newest *capacity* points of one process at one resolution."""
 
-    __slots__ = ("_at", "_capacity", "_next", "_values", "resolution")
+    __slots__ = ("_at", "_capacity", "_cpu", "_memory", "_next", "resolution")
 
     def __init__(self, resolution: int, capacity: int) -> None:
         self.resolution = resolution
         self._capacity = capacity
         self._next = 0
         self._at = array("d")
-        self._values = {metric: array("d") for metric in METRICS}
+        self._cpu = array("d")
+        self._memory = array("d")
 
-    def add(self, at: float, figures: Mapping[str, float]) -> None:
+    def add(self, at: float, cpu: float, memory: float) -> None:
+        place = self._next
         if len(self._at) < self._capacity:
             self._at.append(at)
-            for metric, values in self._values.items():
-                values.append(figures[metric])
+            self._cpu.append(cpu)
+            self._memory.append(memory)
             return
-        self._at[self._next] = at
-        for metric, values in self._values.items():
-            values[self._next] = figures[metric]
-        self._next = (self._next + 1) % self._capacity
+        self._at[place], self._cpu[place], self._memory[place] = at, cpu, memory
+        self._next = (place + 1) % self._capacity
 
     def points(self, metric: str, start: float, end: float) -> list[Point]:
         """Return those from *start* to *end*, unix seconds, in order."""
-        values = self._values[metric]
+        values = self._cpu if metric == "cpu" else self._memory
         places = ((self._next + index) % len(self._at) for index in range(len(self._at)))
         return [
             (round(self._at[place] * 1000), round(values[place], 1) if metric == "cpu" else int(values[place]))
@@ -81,19 +83,21 @@ class _Record:
         self.watched = _Ring(1, 300)
         self.hour = _Ring(10, 360)
         self.day = _Ring(60, 1440)
-        self._minute: list[tuple[float, Mapping[str, float]]] = []
+        self._minute: list[tuple[float, float, float]] = []
 
-    def add(self, at: float, figures: Mapping[str, float]) -> None:
-        self.hour.add(at, figures)
+    def add(self, at: float, cpu: float, memory: float) -> None:
+        self.hour.add(at, cpu, memory)
         if self._minute and int(at // 60) != int(self._minute[0][0] // 60):
             self._close_minute()
-        self._minute.append((at, figures))
+        self._minute.append((at, cpu, memory))
 
     def _close_minute(self) -> None:
-        count = len(self._minute)
-        mean = {metric: sum(figures[metric] for _, figures in self._minute) / count for metric in METRICS}
-        self.day.add(self._minute[-1][0], mean)
+        times, cpu, memory = zip(*self._minute, strict=True)
+        self.day.add(times[-1], sum(cpu) / len(cpu), sum(memory) / len(memory))
         self._minute.clear()
+
+    def add_watched(self, at: float, cpu: float, memory: float) -> None:
+        self.watched.add(at, cpu, memory)
 
     def rings(self) -> tuple[_Ring, ...]:
         return self.watched, self.hour, self.day
@@ -115,12 +119,13 @@ class History:
         now: Callable[[], float],
         uptimes: Callable[[], Mapping[int, float]],
     ) -> None:
+        self._clock = clock
         self._sampler = sampler
         self._now = now
         self._uptimes = uptimes
         self._records: dict[int, _Record] = {}
-        self._before: dict[int, tuple[float, ProcessSample]] = {}
-        self._watched_before: dict[int, tuple[float, ProcessSample]] = {}
+        self._before: Sample | None = None
+        self._watched_before: Sample | None = None
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
 
@@ -137,8 +142,7 @@ class History:
         """Take one event from the bus: of a process that is deleted, nothing is kept."""
         event = message.event
         if isinstance(event, ProcessEvent) and event.event == "deleted":
-            for kept in (self._records, self._before, self._watched_before):
-                kept.pop(event.id, None)
+            self._records.pop(event.id, None)
 
     def flush(self) -> None:
         """Nothing waits here."""
@@ -146,31 +150,34 @@ class History:
     def _tick(self) -> None:
         try:
             if self._uptimes():
-                self._take(self._sampler.sample(), self._before, _Record.add)
+                self._sampler.request(self._pass, fresh=_SHARED)
         except Exception:  # an exception would stop the loop for good
             self._log.failure("cannot keep the figures")
 
+    def _pass(self, sample: Sample) -> None:
+        self._take(sample, self._before, _Record.add)
+        self._before = sample
+
     def watched(self, sample: Sample) -> None:
         """Keep a sample that was taken for a subscriber, at most one a second."""
-        last = max((at for at, _ in self._watched_before.values()), default=0.0)
-        if not 0 <= sample.at - last < 0.95:
-            self._take(sample, self._watched_before, lambda record, at, figures: record.watched.add(at, figures))
+        before = self._watched_before
+        if before is None or not 0 <= sample.at - before.at < 0.95:
+            self._take(sample, before, _Record.add_watched)
+            self._watched_before = sample
 
-    def _take(
-        self,
-        sample: Sample,
-        before: dict[int, tuple[float, ProcessSample]],
-        add: Callable[[_Record, float, Mapping[str, float]], None],
-    ) -> None:
-        at, uptimes = self._now(), self._uptimes()
-        for id_, figures in sample.processes.items():
-            since, earlier = before.get(id_, (sample.at, None))
-            cpu = cpu_percent(figures, earlier, sample.at - since, uptimes.get(id_, 0.0))
-            record = self._records.setdefault(id_, _Record())
-            add(record, at, {"cpu": cpu, "memory": float(figures.memory)})
-            before[id_] = (sample.at, figures)
-        for id_ in [id_ for id_ in before if id_ not in sample.processes]:
-            del before[id_]
+    def _take(self, sample: Sample, before: Sample | None, add: Callable[[_Record, float, float, float], None]) -> None:
+        at = self._now() - (self._clock.seconds() - sample.at)
+        earlier = {} if before is None else before.processes
+        elapsed = 0.0 if before is None else sample.at - before.at
+        uptimes: Mapping[int, float] | None = None
+        for id_, now in sample.processes.items():
+            record, last, uptime = self._records.get(id_), earlier.get(id_), 0.0
+            if record is None or last is None or last.pid != now.pid:
+                uptimes = self._uptimes() if uptimes is None else uptimes
+                if id_ not in uptimes:
+                    continue  # it has ended meanwhile, and may have been deleted
+                record, uptime = self._records.setdefault(id_, _Record()), uptimes[id_]
+            add(record, at, cpu_percent(now, last, elapsed, uptime), float(now.memory))
 
     def series(self, id_: int, metric: str, start: float, end: float) -> Series:
         """Return the figures from *start* to *end*, unix seconds, at the finest resolution that has all of them."""

@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.base import DelayedCall
 from twisted.logger import Logger
 
-from pmdaemon.daemon.proctable import Entry, kill, read
 from pmdaemon.daemon.scans import Scans, Sight
+from pmdaemon.keeper.table import Entry, kill, read
 
 __all__ = ["Leftovers"]
 
@@ -33,9 +33,9 @@ class Leftovers:
         self._gone = gone
         self._asked: int | None = None  # the last stop signal
         self._reaped = False
-        self._known: dict[tuple[int, float], Entry] = {}
-        self._told: set[tuple[int, float]] = set()  # who had that signal
-        self._untouchable: set[tuple[int, float]] = set()
+        self._known: dict[tuple[int, int], Entry] = {}
+        self._told: set[tuple[int, int]] = set()  # who had that signal
+        self._untouchable: set[tuple[int, int]] = set()
         self._looking = False
         self._poll: DelayedCall | None = None
         self._delay = _FIRST_POLL
@@ -111,7 +111,7 @@ class Leftovers:
                 continue
             self._told.add(entry.identity)
             try:
-                kill(entry, self._asked or signal.SIGKILL)
+                kill(entry.pid, entry.start, self._asked or signal.SIGKILL)
             except PermissionError:
                 self._untouchable.add(entry.identity)
                 self._log.warn(

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from pmdaemon.core.samples import Sample
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.sampler import Sampler
 
@@ -43,14 +44,17 @@ class MemoryLimits:
 
     def _look(self) -> None:
         try:
-            watched = list(self._watched)
-            roots = {number: each.pid for number, each in enumerate(watched) if each.pid is not None}
-            for number, sample in self._sampler.processes(roots).items():
-                self._judge(watched[number], sample.memory)
+            self._sampler.request(self._judge, fresh=PERIOD / 2)
         except Exception:  # an exception would stop the loop for good
             self._log.failure("cannot look after the memory limits")
 
-    def _judge(self, process: Process, memory: int) -> None:
+    def _judge(self, sample: Sample) -> None:
+        for process in list(self._watched):
+            used = sample.processes.get(process.id)
+            if used is not None and used.pid == process.pid:
+                self._compare(process, used.memory)
+
+    def _compare(self, process: Process, memory: int) -> None:
         limit = process.spec.memory_limit
         if limit is not None and memory > limit:
             process.tell("memory_limit_exceeded", {"memory": memory, "limit": limit})

@@ -1,115 +1,195 @@
-"""Reads the machine's process table: who descends from whom, what it uses, who still lives.
+"""What `keeper.table` does not tell of the machine's processes: what each uses, and who bears which cookie.
 
-Signals to children of our own go through their transport (``spawn``); here only to processes that were found.
+On Linux a process that is read again and again has its ``stat`` file kept open. That is an eighth of the cost of
+psutil, and safe against pids that are used again: of a process that has gone the file says so, whoever has the pid now.
+Elsewhere psutil reads.
 """
 
 import os
-import signal
+import resource
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
-import msgspec
 import psutil
 
-__all__ = ["Entry", "ProcTable", "cookies", "identity", "kill", "read", "session_members", "sessions", "snapshot"]
+from pmdaemon.keeper.table import pids, read_file, stat_fields, variables
+
+__all__ = ["PsutilSource", "Source", "Stat", "StatSource", "Usage", "cookies", "process_source", "sessions"]
 
 _LINUX = sys.platform == "linux"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CHUNK = 1 << 16  # bytes; asking for more at once costs more than it saves
+_LINE = 1024
+"""Bytes that hold every field of ``stat`` that is used, however long the numbers."""
+
+_SHARE = 4
+"""Of the descriptors that the daemon may have, one in so many may be a ``stat`` file; the rest is opened each time."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One process as the table had it.
+class Usage(NamedTuple):
+    """What one process has used.
 
-    ``start`` is in the system's own unit and, with ``pid``, never used twice; ``cpu`` is in seconds and includes
-    children that have ended and were waited for; ``rss`` is in bytes. A zombie has ended and waits for its parent.
+    ``start`` is in the system's own unit and, with ``pid``, never used twice. ``own`` are seconds of CPU of itself,
+    ``waited`` those of children that have ended and were waited for; ``rss`` is in bytes.
     """
 
     pid: int
     ppid: int
-    group: int
     session: int
     start: float
-    cpu: float
+    own: float
+    waited: float
     rss: int
-    zombie: bool
-
-    @property
-    def identity(self) -> tuple[int, float]:
-        """What tells this process from a later one with the same pid."""
-        return self.pid, self.start
 
 
-class ProcTable:
-    """The table as it was at one moment."""
+class Stat(Protocol):
+    """One process, read again and again; ``usage`` is what was read last."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = {entry.pid: entry for entry in entries}
-        self._children: defaultdict[int, list[Entry]] = defaultdict(list)
-        self._members: defaultdict[int, list[Entry]] = defaultdict(list)
-        for entry in self._entries.values():
-            self._children[entry.ppid].append(entry)
-            self._members[entry.session].append(entry)
+    usage: Usage
 
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
+    def read(self) -> Usage | None:
+        """What it has used now, the same object where nothing has changed; None for ever when it has gone."""
 
-    def get(self, pid: int) -> Entry | None:
-        """The process with this pid, or None."""
-        return self._entries.get(pid)
-
-    def tree(self, pid: int) -> list[Entry]:
-        """Descendants of ``pid`` and of every member of the session it leads, zombies too; itself first if there."""
-        root = self._entries.get(pid)
-        queue = [root] if root else []
-        queue += self._members.get(pid, ())
-        queue += self._children.get(pid, ())
-        found: dict[int, Entry] = {}
-        for entry in queue:  # grows while it is walked
-            if entry.pid not in found:
-                found[entry.pid] = entry
-                queue += self._children.get(entry.pid, ())
-        return list(found.values())
+    def close(self) -> None:
+        """Read it no more."""
 
 
-def snapshot() -> ProcTable:
-    """Read the whole table in one pass; what ends meanwhile is left out."""
-    entries = map(_read_stat, _pids()) if _LINUX else map(_from_psutil, psutil.process_iter())
-    return ProcTable(entry for entry in entries if entry)
+class Source(Protocol):
+    """Where processes are looked for."""
+
+    def changes(self) -> tuple[list[int], list[int]]:
+        """The pids of processes that came and of those that went since the last call; one used again is in both."""
+
+    def open(self, pid: int) -> Stat | None:
+        """The process with this pid, read once; None when it has gone or cannot be read: then it comes again."""
 
 
-def read(pid: int) -> Entry | None:
-    """The process as it is now, or None when there is none."""
-    if _LINUX:
-        return _read_stat(pid)
-    try:
-        return _from_psutil(psutil.Process(pid))
-    except psutil.NoSuchProcess:
-        return None
+class _StatFile:
+    """A ``stat`` file, kept open where there is room."""
+
+    __slots__ = ("_descriptor", "_line", "_source", "usage")
+
+    def __init__(self, source: "StatSource", descriptor: int, line: bytes, usage: Usage) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._line = line
+        self.usage = usage
+
+    def read(self) -> Usage | None:
+        try:
+            if self._descriptor >= 0:
+                line = os.pread(self._descriptor, _LINE, 0)
+            else:
+                line = read_file(f"/proc/{self.usage.pid}/stat")
+        except ProcessLookupError:
+            return None
+        if line != self._line:
+            usage = _usage(self.usage.pid, line)
+            if usage is None or usage.start != self.usage.start:
+                return None
+            self._line, self.usage = line, usage
+        return self.usage
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._source.kept -= 1
+            self._descriptor = -1
 
 
-def identity(pid: int) -> float | None:
-    """The start of the process, which tells it from a later one with the same pid; None when there is none."""
-    entry = read(pid)
-    return entry.start if entry else None
+class StatSource:
+    """Reads /proc; ``kept`` files are open.
+
+    That a pid is used again is seen by the inode number of its directory, which Linux gives to no other.
+    """
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self._listed: dict[str, int] = {}
+
+    def changes(self) -> tuple[list[int], list[int]]:
+        with os.scandir("/proc") as found:
+            now = {entry.name: entry.inode() for entry in found}
+        before, self._listed = self._listed, now
+        came, went = now.items() - before.items(), before.items() - now.items()
+        return _pids(came), _pids(went)
+
+    def open(self, pid: int) -> Stat | None:
+        descriptor, line, usage = -1, b"", None
+        try:
+            descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+            line = os.pread(descriptor, _LINE, 0)
+            usage = _usage(pid, line)
+        except OSError:  # gone, hidden, or no descriptor is left
+            pass
+        if descriptor >= 0 and (usage is None or self.kept >= _room()):
+            os.close(descriptor)
+            descriptor = -1
+        if usage is None:
+            self._listed.pop(str(pid), None)
+            return None
+        self.kept += descriptor >= 0
+        return _StatFile(self, descriptor, line, usage)
+
+
+class _PsutilStat:
+    """A process that psutil reads."""
+
+    def __init__(self, process: psutil.Process, usage: Usage) -> None:
+        self._process = process
+        self.usage = usage
+
+    def read(self) -> Usage | None:
+        usage = _of_psutil(self._process) if self._process.is_running() else None
+        if usage is not None and usage != self.usage:
+            self.usage = usage
+        return None if usage is None else self.usage
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class PsutilSource:
+    """Reads by psutil; a pid that is used again is seen by the time of its start."""
+
+    def __init__(self) -> None:
+        self._listed: dict[int, float] = {}
+
+    def changes(self) -> tuple[list[int], list[int]]:
+        now = {process.pid: process.info["create_time"] or 0.0 for process in psutil.process_iter(["create_time"])}
+        before, self._listed = self._listed, now
+        came, went = now.items() - before.items(), before.items() - now.items()
+        return [pid for pid, _ in came], [pid for pid, _ in went]
+
+    def open(self, pid: int) -> Stat | None:
+        try:
+            process = psutil.Process(pid)
+        except psutil.Error:
+            usage = None
+        else:
+            usage = _of_psutil(process)
+        if usage is None:
+            self._listed.pop(pid, None)
+            return None
+        return _PsutilStat(process, usage)
+
+
+def process_source() -> Source:
+    """The cheapest source that this system has."""
+    return StatSource() if _LINUX else PsutilSource()
 
 
 def sessions() -> dict[int, list[int]]:
     """The pids of every session, by its leader's pid: far cheaper than a snapshot, and includes zombies."""
     found: defaultdict[int, list[int]] = defaultdict(list)
-    for pid in _pids():
+    for pid in pids() if _LINUX else psutil.pids():
         try:
             found[os.getsid(pid)].append(pid)
         except OSError:
             continue
     return found
-
-
-def session_members(leader: int) -> list[int]:
-    """The pids of the session that ``leader`` made, zombies and the leader itself included."""
-    return sessions().get(leader, [])
 
 
 def cookies(name: str) -> dict[str, list[int]]:
@@ -119,111 +199,57 @@ def cookies(name: str) -> dict[str, list[int]]:
     over its environment, as some do, is not found.
     """
     found: defaultdict[str, list[int]] = defaultdict(list)
-    prefix = name.encode() + b"="
-    for pid in _pids():
-        for variable in _environment(pid):
-            if variable.startswith(prefix):
-                found[os.fsdecode(variable[len(prefix) :])].append(pid)
-                break
+    for pid in pids() if _LINUX else psutil.pids():
+        for _, value in _variable(pid, name):
+            found[value].append(pid)
     return found
 
 
-def kill(entry: Entry, signalnum: int) -> bool:
-    """Signal exactly this process, never a later one with its pid; False when it has gone.
-
-    Raises PermissionError when it may not be signalled, as a program that became another user.
-    """
-    pidfd = _open_pidfd(entry.pid)
+def _variable(pid: int, name: str) -> set[tuple[str, str]]:
+    if _LINUX:
+        return variables(pid, [name.encode() + b"="])
     try:
-        if identity(entry.pid) != entry.start:
-            return False
-        if pidfd is None:
-            os.kill(entry.pid, signalnum)
-        else:
-            signal.pidfd_send_signal(pidfd, signalnum)
-    except ProcessLookupError:
-        return False
-    finally:
-        if pidfd is not None:
-            os.close(pidfd)
-    return True
+        return {each for each in psutil.Process(pid).environ().items() if each[0] == name}
+    except (psutil.Error, OSError):
+        return set()
 
 
-def _open_pidfd(pid: int) -> int | None:
-    """A descriptor that stays with this process; None where it has gone or the system has none to give."""
-    if not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
+def _room() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (sys.maxsize if soft == resource.RLIM_INFINITY else soft) // _SHARE
 
 
-def _pids() -> list[int]:
-    if not _LINUX:
-        return psutil.pids()
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def _pids(listed: Iterable[tuple[str, int]]) -> list[int]:
+    return [int(name) for name, _ in listed if name.isdigit()]
 
 
-def _read_file(path: str) -> bytes:
-    """The whole file; nothing when the process has ended or hides it. Raw calls: `open` costs twice as much."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        data = chunk = os.read(fd, _CHUNK)
-        while len(chunk) == _CHUNK:
-            chunk = os.read(fd, _CHUNK)
-            data += chunk
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-    return data
-
-
-def _read_stat(pid: int) -> Entry | None:
-    """See proc_pid_stat(5); the name, in parentheses, may itself hold spaces and parentheses."""
-    line = _read_file(f"/proc/{pid}/stat")
-    fields = line[line.rfind(b")") + 2 :].split(b" ", 22)
+def _usage(pid: int, line: bytes) -> Usage | None:
+    fields = stat_fields(line)
     if len(fields) < 22:
         return None
-    return Entry(
-        pid=pid,
-        ppid=int(fields[1]),
-        group=int(fields[2]),
-        session=int(fields[3]),
-        start=int(fields[19]),
-        cpu=(int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / _TICKS,
-        rss=int(fields[21]) * _PAGE,
-        zombie=fields[0] in b"ZX" and int(fields[17]) < 2,  # a first thread may end before the others
+    return Usage(
+        pid,
+        int(fields[1]),
+        int(fields[3]),
+        int(fields[19]),
+        (int(fields[11]) + int(fields[12])) / _TICKS,
+        (int(fields[13]) + int(fields[14])) / _TICKS,
+        int(fields[21]) * _PAGE,
     )
 
 
-def _from_psutil(process: psutil.Process) -> Entry | None:
+def _of_psutil(process: psutil.Process) -> Usage | None:
     try:
         with process.oneshot():
-            cpu, pid = process.cpu_times(), process.pid
-            return Entry(
-                pid=pid,
-                ppid=process.ppid(),
-                group=os.getpgid(pid),
-                session=os.getsid(pid),
-                start=process.create_time(),
-                cpu=cpu.user + cpu.system + getattr(cpu, "children_user", 0) + getattr(cpu, "children_system", 0),
-                rss=process.memory_info().rss,
-                zombie=process.status() == psutil.STATUS_ZOMBIE,
+            cpu = process.cpu_times()
+            return Usage(
+                process.pid,
+                process.ppid(),
+                os.getsid(process.pid),
+                process.create_time(),
+                cpu.user + cpu.system,
+                getattr(cpu, "children_user", 0.0) + getattr(cpu, "children_system", 0.0),
+                process.memory_info().rss,
             )
     except (psutil.Error, OSError):
         return None
-
-
-def _environment(pid: int) -> list[bytes]:
-    """``NAME=value`` of each variable the process was started with, as far as we may read it."""
-    if _LINUX:
-        return _read_file(f"/proc/{pid}/environ").split(b"\0")
-    try:
-        return [os.fsencode(f"{name}={value}") for name, value in psutil.Process(pid).environ().items()]
-    except (psutil.Error, OSError):
-        return []

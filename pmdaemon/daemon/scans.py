@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from pmdaemon.daemon.proctable import ProcTable, cookies, sessions, snapshot
+from pmdaemon.daemon.proctable import cookies, sessions
+from pmdaemon.keeper.table import Table, snapshot
 
 __all__ = ["Scans", "Sight"]
 
@@ -22,8 +23,8 @@ class Sight:
         return sessions()
 
     @cached_property
-    def table(self) -> ProcTable:
-        """See `proctable.snapshot`."""
+    def table(self) -> Table:
+        """See `keeper.table.snapshot`."""
         return snapshot()
 
     def cookies(self, name: str) -> dict[str, list[int]]:

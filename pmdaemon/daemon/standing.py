@@ -71,7 +71,8 @@ class Standing:
     @property
     def uptime(self) -> float:
         """Seconds since this start, 0 where nothing runs."""
-        return max(0.0, self._now() - self.started_at) if self.started_at is not None else 0.0
+        started = self.started_at
+        return max(0.0, self._now() - started) if started is not None else 0.0
 
     @property
     def running(self) -> bool:

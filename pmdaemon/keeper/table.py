@@ -13,7 +13,20 @@ from typing import NamedTuple
 
 from pmdaemon.keeper.features import allowed, has_pidfd
 
-__all__ = ["Entry", "Mark", "Table", "boot", "kill", "marks", "read", "snapshot"]
+__all__ = [
+    "Entry",
+    "Mark",
+    "Table",
+    "boot",
+    "kill",
+    "marks",
+    "pids",
+    "read",
+    "read_file",
+    "snapshot",
+    "stat_fields",
+    "variables",
+]
 
 Mark = tuple[str, str]
 """A variable of the environment and its value, or "brand" and the number a tree is branded with."""
@@ -75,7 +88,7 @@ class Table:
 
 def snapshot() -> Table:
     """Read the whole table in one pass; what ends meanwhile is left out."""
-    return Table(_from_proc(_pids()) if _PROC else _from_ps([]))
+    return Table(_from_proc(pids()) if _PROC else _from_ps([]))
 
 
 def read(pid: int) -> Entry | None:
@@ -90,10 +103,10 @@ def marks(wanted: Iterable[Mark]) -> dict[Mark, list[int]]:
         return found
     names = [name.encode() + b"=" for name in {name for name, _ in found} - {"brand"}]
     branded = any(name == "brand" for name, _ in found)
-    for pid in _pids():
+    for pid in pids():
         borne = {_brand(pid)} if branded else set()
         if names:
-            borne |= _variables(pid, names)
+            borne |= variables(pid, names)
         for mark in found.keys() & borne:
             found[mark].append(pid)
     return found
@@ -141,11 +154,12 @@ def _open_pidfd(pid: int) -> int | None:
         return None
 
 
-def _pids() -> list[int]:
+def pids() -> list[int]:
+    """The pids that /proc lists."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
     """The whole file; nothing when the process has ended or hides it. Raw calls: `open` costs twice as much."""
     try:
         fd = os.open(path, os.O_RDONLY)
@@ -163,11 +177,17 @@ def _read_file(path: str) -> bytes:
     return data
 
 
-def _from_proc(pids: Iterable[int]) -> Iterable[Entry]:
-    """See proc_pid_stat(5); the name, in parentheses, may itself hold spaces and parentheses."""
-    for pid in pids:
-        line = _read_file(f"/proc/{pid}/stat")
-        fields = line[line.rfind(b")") + 2 :].split()
+def stat_fields(line: bytes) -> list[bytes]:
+    """The fields of a ``stat`` file from the third on, the state; empty for nothing.
+
+    See proc_pid_stat(5); the name, in parentheses, may itself hold spaces and parentheses.
+    """
+    return line[line.rfind(b")") + 2 :].split()
+
+
+def _from_proc(wanted: Iterable[int]) -> Iterable[Entry]:
+    for pid in wanted:
+        fields = stat_fields(read_file(f"/proc/{pid}/stat"))
         if len(fields) < 20:
             continue
         # A first thread may end before the others.
@@ -198,15 +218,16 @@ def _from_ps(pids: list[int]) -> Iterable[Entry]:
 
 
 def _brand(pid: int) -> Mark:
-    limits = _read_file(f"/proc/{pid}/limits")
+    limits = read_file(f"/proc/{pid}/limits")
     at = limits.find(_BRAND_LINE)
     fields = limits[at + len(_BRAND_LINE) :].split(None, 1) if at >= 0 else []
     return "brand", fields[0].decode() if fields else ""
 
 
-def _variables(pid: int, prefixes: list[bytes]) -> set[Mark]:
+def variables(pid: int, prefixes: list[bytes]) -> set[Mark]:
+    """The variables of its environment that begin with one of *prefixes*, as ``NAME=``, and their values."""
     found: set[Mark] = set()
-    for variable in _read_file(f"/proc/{pid}/environ").split(b"\0"):
+    for variable in read_file(f"/proc/{pid}/environ").split(b"\0"):
         if variable.startswith(tuple(prefixes)):
             name, _, value = variable.partition(b"=")
             found.add((os.fsdecode(name), os.fsdecode(value)))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import psutil
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
@@ -12,8 +13,8 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from pmdaemon.daemon.proctable import read, snapshot
 from pmdaemon.daemon.spawn import SpawnedProcess, spawn
+from pmdaemon.keeper.table import read
 
 COOKIE = "PMDAEMON_TEST"
 _values = count()
@@ -92,5 +93,5 @@ class ChildTestCase(TestCase):
         if transport.pid is not None:
             transport.signalProcess("KILL")
             await protocol.ended
-        children = [entry for entry in snapshot() if entry.ppid == os.getpid()]
+        children = psutil.Process().children()
         assert children == [], f"a child survived or was not reaped: {children}"

@@ -4,6 +4,7 @@ import os
 import socket
 from typing import Any
 
+import psutil
 import trustme
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -18,7 +19,6 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 from pmdaemon.core.health import DETAILS
 from pmdaemon.core.spec import HealthCheck
 from pmdaemon.daemon.checker import Prober, ProbeResult
-from pmdaemon.daemon.proctable import snapshot
 from pmdaemon.daemon.touch import touch
 from tests.daemon.recorder import alive, until
 
@@ -323,4 +323,4 @@ class Script(ProbeTestCase):
         probing = self.prober.probe(check, cwd="/", env={"PATH": os.environ["PATH"]})
         probing.cancel()
         await probing
-        await until(lambda: not [entry for entry in snapshot() if entry.ppid == os.getpid()])
+        await until(lambda: not psutil.Process().children())

@@ -10,6 +10,7 @@ from pmdaemon.core.events import ProcessEvent
 from pmdaemon.core.samples import ProcessSample, Sample, SystemSample
 from pmdaemon.daemon.bus import Message
 from pmdaemon.daemon.history import History, Series
+from pmdaemon.daemon.sampler import Taker
 
 EPOCH = 1_700_000_040.0
 SYSTEM = SystemSample(busy=1.0, total=2.0, cores=2, memory_total=10, memory_available=5, load=(0.0, 0.0, 0.0))
@@ -26,11 +27,11 @@ class FakeSampler:
         self.pid: int | None = 10
         self.taken = 0
 
-    def sample(self) -> Sample:
+    def request(self, taker: Taker, fresh: float = 0.0) -> None:
         self.taken += 1
         at = self.clock.seconds()
         processes = {} if self.pid is None else {0: ProcessSample(self.pid, self.used, self.memory)}
-        return Sample(at, processes, SYSTEM)
+        taker(Sample(at, processes, SYSTEM))
 
 
 class HistoryCase(SynchronousTestCase):
@@ -56,7 +57,7 @@ class HistoryCase(SynchronousTestCase):
         for _ in range(round(seconds / step)):
             self.sampler.used += step
             self.clock.advance(step)
-            self.history.watched(self.sampler.sample())
+            self.sampler.request(self.history.watched)
 
     def series(self, back: float, metric: str = "cpu", until: float = 0.0) -> Series:
         return self.history.series(0, metric, self.now() - back, self.now() - until)
@@ -172,6 +173,6 @@ class CostTests(HistoryCase):
         self.run_for(DAY + HOUR)
         rings = self.history._records[0].rings()
         self.assertEqual([len(ring._at) for ring in rings], [300, 360, 1440])
-        arrays = [each for ring in rings for each in (ring._at, *ring._values.values())]
+        arrays = [each for ring in rings for each in (ring._at, ring._cpu, ring._memory)]
         self.assertTrue(all(isinstance(each, array) for each in arrays))
         self.assertLess(sum(map(sys.getsizeof, arrays)), 100_000)

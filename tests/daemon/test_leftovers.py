@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet import reactor
 
 from pmdaemon.daemon import leftovers, scans
-from pmdaemon.daemon.proctable import ProcTable, read
 from pmdaemon.daemon.scans import Scans
+from pmdaemon.keeper.table import Table, read
 from tests.daemon.recorder import ChildTestCase, alive, until
 
 IGNORES = "trap '' TERM; echo $$; while :; do sleep 0.01; done"
@@ -147,7 +147,7 @@ class AfterAStop(ChildTestCase):
         await protocol.ended
 
     async def test_what_may_not_be_signalled_is_not_waited_for(self) -> None:
-        def refuse(entry: object, number: int) -> bool:
+        def refuse(pid: int, start: int, number: int) -> bool:
             raise PermissionError
 
         protocol, transport, pid = await self.leave("session", IGNORES)
@@ -157,7 +157,7 @@ class AfterAStop(ChildTestCase):
         await protocol.ended
         entry = read(pid)
         assert entry is not None
-        kill(entry, signal.SIGKILL)
+        kill(pid, entry.start, signal.SIGKILL)
         await until(lambda: not alive(pid))
 
 
@@ -168,7 +168,7 @@ class OneLook(ChildTestCase):
         self.read = 0
         snapshot = scans.snapshot
 
-        def counted() -> ProcTable:
+        def counted() -> Table:
             self.read += 1
             return snapshot()
 

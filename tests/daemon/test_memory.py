@@ -2,25 +2,29 @@
 
 from typing import Any
 
-from pmdaemon.core.samples import ProcessSample
+from pmdaemon.core.samples import ProcessSample, Sample
 from pmdaemon.daemon.memory import PERIOD, MemoryLimits
 from pmdaemon.daemon.process import Process
+from pmdaemon.daemon.sampler import Taker
 from tests.daemon.processcase import ProcessTestCase
 
 
 class FakeSampler:
-    """Every tree uses ``memory`` bytes; who was looked at is in ``looks``."""
+    """The tree of ``process`` uses ``memory`` bytes; ``looks`` tells how old a sample might have been, each time."""
+
+    process: Process
 
     def __init__(self) -> None:
         self.memory = 0
-        self.looks: list[list[int]] = []
+        self.looks: list[float] = []
         self.broken = False
 
-    def processes(self, roots: dict[int, int]) -> dict[int, ProcessSample]:
-        self.looks.append(list(roots.values()))
+    def request(self, taker: Taker, *, fresh: float) -> None:
+        self.looks.append(fresh)
         if self.broken:
             raise OSError("no /proc")
-        return {id_: ProcessSample(pid, 0.0, self.memory) for id_, pid in roots.items()}
+        each = self.process
+        taker(Sample(0.0, {} if each.pid is None else {each.id: ProcessSample(each.pid, 0.0, self.memory)}, None))
 
 
 class MemoryTests(ProcessTestCase):
@@ -31,7 +35,8 @@ class MemoryTests(ProcessTestCase):
         self.world.saved = self.limits.changed
 
     def limited(self, **fields: Any) -> Process:
-        return self.online(max_memory_restart="1M", **fields)
+        self.sampler.process = self.online(max_memory_restart="1M", **fields)
+        return self.sampler.process
 
     def test_nobody_is_looked_at_without_a_limit(self) -> None:
         self.online()
@@ -41,7 +46,7 @@ class MemoryTests(ProcessTestCase):
     def test_only_while_it_runs(self) -> None:
         process = self.limited()
         self.world.pass_time(2 * PERIOD)
-        self.assertEqual(self.sampler.looks, [[1001], [1001]])
+        self.assertEqual(self.sampler.looks, [PERIOD / 2] * 2)
         process.stop()
         self.world.pass_time(10.0)
         self.assertEqual((len(self.sampler.looks), self.world.timers()), (2, []))
@@ -59,7 +64,7 @@ class MemoryTests(ProcessTestCase):
         self.assertEqual((restarted["reason"], restarted["cause"]), ("memory_limit", {"rule": "memory 2M > 1M"}))
         self.assert_story("+memory_limit_exceeded", "restarting", "starting", "online", "+restarted")
         self.world.pass_time(PERIOD)
-        self.assertEqual((self.sampler.looks[-1], process.restarts), ([1002], 2))
+        self.assertEqual((len(self.sampler.looks), process.restarts), (3, 2))
 
     def test_told_once(self) -> None:
         """One that takes its time to end is not told of again."""
@@ -71,6 +76,7 @@ class MemoryTests(ProcessTestCase):
 
     def test_before_it_is_ready(self) -> None:
         process = self.process(max_memory_restart="1M", readiness={"log_line": "ready"}, max_restarts=0)
+        self.sampler.process = process
         process.start()
         self.sampler.memory = 2 * 1024 * 1024
         self.world.pass_time(PERIOD)

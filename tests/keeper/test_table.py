@@ -106,7 +106,7 @@ class Marks(TableTestCase):
         self.assertEqual(marks([("brand", "123456789")]), {("brand", "123456789"): [pid]})
 
     def test_nothing_wanted_nothing_read(self) -> None:
-        self.patch(table, "_pids", None)
+        self.patch(table, "pids", None)
         self.assertEqual(marks([]), {})
 
 

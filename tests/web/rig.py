@@ -30,15 +30,17 @@ from pmdaemon.daemon.journal import Journal
 from pmdaemon.daemon.logs import STREAMS, Logs
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.process import Process
-from pmdaemon.daemon.proctable import Entry, ProcTable
+from pmdaemon.daemon.proctable import Usage
 from pmdaemon.daemon.questions import Questions
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.daemon.store import Store
 from pmdaemon.daemon.supervisor import Supervisor
+from pmdaemon.daemon.trees import Trees
 from pmdaemon.protocol.codec import encode
 from pmdaemon.web.catchup import Archive
 from pmdaemon.web.channels import Channels
 from pmdaemon.web.websocket import DaemonSocketFactory
+from tests.daemon.fakesource import FakeSource
 from tests.fakes import FakeWorld, app
 
 Message = dict[str, Any]
@@ -200,7 +202,7 @@ class World(FakeWorld):
         self.clock.advance(at)
         now = self.clock.seconds
         self.cpu: dict[int, float] = {}
-        self.samples = 0
+        self.source = FakeSource(self._living)
         self.begun: dict[int, dict[Stream, int]] = {}
         self.store = Store(Path(home, "state.db"))
         self.journal = Journal(self.store)
@@ -215,7 +217,7 @@ class World(FakeWorld):
         self.store.written = self.bus.soon
         self.logs = Logs(self.clock, self.bus, self.journal, Path(home, "logs"), now)
         self.supervisor = Supervisor(self.store, self.logs, cores=2, now=now)
-        self.sampler = Sampler(self.clock, self.supervisor.roots, table=self._table, system=self._system)
+        self.sampler = Sampler(self.clock, self.supervisor.roots, trees=Trees(self.source), system=self._system)
         self.supervisor.means = self.means()
         self.describer = Describer(
             self.supervisor, self.logs, self.sampler, now=now, clients=lambda: len(self.factory.connections)
@@ -267,23 +269,10 @@ class World(FakeWorld):
             self.begun[process.id] = {stream: self.logs.file(process, stream).end() for stream in STREAMS}
         self._spawn(process, child)
 
-    def _table(self) -> ProcTable:
+    def _living(self) -> list[Usage]:
         """Every living child, with ``cpu`` seconds by pid and 1 MiB."""
-        self.samples += 1
-        return ProcTable(
-            Entry(
-                pid=child.pid,
-                ppid=1,
-                group=child.pid,
-                session=child.pid,
-                start=0.0,
-                cpu=self.cpu.get(child.pid, 0.0),
-                rss=1 << 20,
-                zombie=False,
-            )
-            for child in self.children.alive
-            if child.pid is not None
-        )
+        pids = (child.pid for child in self.children.alive if child.pid is not None)
+        return [Usage(pid, 1, pid, 0.0, self.cpu.get(pid, 0.0), 0.0, 1 << 20) for pid in pids]
 
     def _system(self) -> SystemSample:
         return SystemSample(

@@ -231,19 +231,19 @@ class FiguresTests(WorldCase):
         measure = self.world.describer.metrics
         figures = self.world.channels._figures
         self.patch(figures, "_measure", lambda *args: measured.append(args) or measure(*args))
-        taken = self.world.samples
+        taken = self.world.source.listings
         self.world.pass_time(1)
         self.assertEqual((len(self.world.channels._channels), len(measured)), (20, 1))
-        self.assertEqual(self.world.samples - taken, 1)
+        self.assertEqual(self.world.source.listings - taken, 1)
 
     def test_nothing_is_sampled_for_nobody(self) -> None:
         self.world.start()
         peer = self.world.connect()
         peer.ask("subscribe", {"events": [METRICS]})
         peer.ask("unsubscribe", {"events": [METRICS]})
-        taken = self.world.samples
+        taken = self.world.source.listings
         self.world.pass_time(10)
-        self.assertEqual(self.world.samples, taken)
+        self.assertEqual(self.world.source.listings, taken)
 
     def test_stopped_processes_are_in_it_with_numbers(self) -> None:
         """[P4]"""
