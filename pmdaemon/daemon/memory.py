@@ -19,7 +19,10 @@ PERIOD = 2.0
 
 
 class MemoryLimits:
-    """Ends a process whose tree uses more resident memory than its ``max_memory_restart``."""
+    """Ends a process whose tree uses more resident memory than its ``max_memory_restart``.
+
+    It looks at samples that were taken for others too. A reload's newcomer is judged as soon as it has taken over.
+    """
 
     _log = Logger()
 

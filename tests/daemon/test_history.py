@@ -1,7 +1,6 @@
 """The figures of the last day: how often they are taken, how fine they are told, and what they cost."""
 
-import sys
-from array import array
+import tracemalloc
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -169,10 +168,37 @@ class ResolutionTests(HistoryCase):
 
 class CostTests(HistoryCase):
     def test_150_kilobytes_at_most(self) -> None:
+        """Everything that is allocated for one process, counted by Python itself."""
+        self.watch_for(10)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
         self.watch_for(400)
         self.run_for(DAY + HOUR)
+        used = tracemalloc.get_traced_memory()[0] - before
         rings = self.history._records[0].rings()
         self.assertEqual([len(ring._at) for ring in rings], [300, 360, 1440])
-        arrays = [each for ring in rings for each in (ring._at, ring._cpu, ring._memory)]
-        self.assertTrue(all(isinstance(each, array) for each in arrays))
-        self.assertLess(sum(map(sys.getsizeof, arrays)), 100_000)
+        self.assertTrue(3 * 8 * 2100 <= used < 100_000, used)
+
+
+class SharingTests(HistoryCase):
+    def test_a_sample_that_was_taken_for_others(self) -> None:
+        """It may be a second old; its points stand at the time when it was taken."""
+        asked: list[float] = []
+        old: list[Sample] = []
+        self.sampler.request(old.append)
+
+        def request(taker: Taker, fresh: float) -> None:
+            asked.append(fresh)
+            taker(old[0])
+
+        self.patch(self.sampler, "request", request)
+        self.clock.advance(10.0)
+        self.assertEqual((asked, self.series(MINUTE).points[0][0]), ([1.0], round(EPOCH * 1000)))
+
+    def test_one_that_was_deleted_while_it_was_handed_out(self) -> None:
+        late: list[Sample] = []
+        self.sampler.request(late.append)
+        self.history._uptimes = dict
+        self.history.watched(late[0])
+        self.assertEqual(self.history._records, {})
