@@ -55,8 +55,8 @@ class Describer:
         """Return the figures of every selected process, stopped ones too; CPU since *before* [P4], [P5]."""
         chosen = [process for process in self._supervisor.select(None) if process in selection]
         now, earlier = sample.processes, {} if before is None else before.processes
-        elapsed = 0.0 if before is None else sample.at - before.at
-        return ProcessMetrics([_figures(each, now.get(each.id), earlier.get(each.id), elapsed) for each in chosen])
+        at, elapsed = self._now(), 0.0 if before is None else sample.at - before.at
+        return ProcessMetrics([_figures(each, at, now.get(each.id), earlier.get(each.id), elapsed) for each in chosen])
 
     def processes(self, processes: Iterable[Process], *, whole: bool = False) -> list[ProcessObject]:
         """Return the process objects [P1]; with *whole* also their configuration and log files."""
@@ -66,7 +66,7 @@ class Describer:
     def _object(self, process: Process, sample: Sample, whole: bool) -> ProcessObject:
         started = process.started_at
         return ProcessObject(
-            **msgspec.structs.asdict(_figures(process, sample.processes.get(process.id), None, 0.0)),
+            **msgspec.structs.asdict(_figures(process, self._now(), sample.processes.get(process.id), None, 0.0)),
             exit_code=process.exit_code,
             exit_signal=process.exit_signal,
             created_at=_moment(process.created_at),
@@ -101,10 +101,13 @@ class Describer:
 
 
 def _figures(
-    process: Process, now: ProcessSample | None, earlier: ProcessSample | None, elapsed: float
+    process: Process, at: float, now: ProcessSample | None, earlier: ProcessSample | None, elapsed: float
 ) -> ProcessMetricsEntry:
-    """A thousand of these are made at once; so each property is asked once, and no dictionary made."""
-    uptime, pid = process.uptime, process.pid
+    """Say it for *at*, unix seconds. A thousand of these are made at once; so nothing is asked twice."""
+    child, spec = process.living, process.spec
+    pid, uptime = None, 0.0
+    if child is not None:
+        pid, uptime = child.pid, max(0.0, at - child.started_at)
     if now is not None and now.pid != pid:
         now = None  # another child's, which has ended since
     return ProcessMetricsEntry(
@@ -117,9 +120,9 @@ def _figures(
         status=process.status,
         pid=pid,
         port=process.port,
-        app=process.app,
+        app=spec.name,
         instance=process.instance,
-        namespace=process.namespace,
+        namespace=spec.namespace,
         health=process.health,
     )
 

@@ -59,14 +59,22 @@ class Standing:
         return STATUS[self.state]
 
     @property
+    def living(self) -> Child | None:
+        """The child, or None where none lives."""
+        child = self.child
+        return child if child is not None and child.alive else None
+
+    @property
     def pid(self) -> int | None:
         """The child's pid, or None where none lives."""
-        return self.child.pid if self.child is not None and self.child.alive else None
+        child = self.living
+        return child.pid if child is not None else None
 
     @property
     def started_at(self) -> float | None:
         """When the living child was started, unix seconds."""
-        return self.child.started_at if self.child is not None and self.child.alive else None
+        child = self.living
+        return child.started_at if child is not None else None
 
     @property
     def uptime(self) -> float:

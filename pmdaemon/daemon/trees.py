@@ -118,12 +118,14 @@ class Trees:
 
     def _examine(self, roots: set[int]) -> Iterator[None]:
         """Find the trees of newcomers, and the members of trees that are new."""
+        if len(roots) > SLICE:
+            yield  # the list alone takes some milliseconds
         came, went = self._source.changes()
         for pid in went:
             self._strangers.pop(pid, None)
         self._newcomers.extend(sorted(came))
         if len(roots) > SLICE:
-            yield  # the list alone takes a millisecond or two
+            yield
         while self._newcomers:
             self._receive(self._newcomers.popleft(), roots)
             if len(self._newcomers) % SLICE == SLICE - 1:

@@ -150,10 +150,14 @@ class CpuTests(TreesCase):
         """Of whom only the first sight is known."""
         self.look(10)
         self.put(11, 10, own=4.0)
-        next(look := self.trees.look({10: 10, **{pid: pid for pid in range(2000, 2000 + SLICE)}}, {}))
-        with self.assertRaises(StopIteration):
-            next(look)
-        del self.living[11]
+        opened = self.source.open
+
+        def ending(pid: int) -> object:
+            stat = opened(pid)
+            del self.living[pid]
+            return stat
+
+        self.patch(self.source, "open", ending)
         self.assertEqual((self.cpu(), self.cpu()), (4.0, 4.0))
 
     def test_an_end_in_the_middle_of_a_look(self) -> None:
