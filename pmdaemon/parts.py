@@ -36,7 +36,7 @@ from pmdaemon.daemon.portcheck import is_free
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.questions import Questions
 from pmdaemon.daemon.sampler import Sampler
-from pmdaemon.daemon.spawn import spawn
+from pmdaemon.daemon.spawn import SpawnError, spawn
 from pmdaemon.daemon.store import Store
 from pmdaemon.daemon.supervisor import Supervisor
 from pmdaemon.options import Options
@@ -196,7 +196,9 @@ class Parts:
 
 
 def _spawn_own(reactor: Any, child: Child, argv: list[str], *, birth: Birth, failed: object, **how: Any) -> Any:
-    """Start a child of the daemon itself; whether that succeeds is known at once."""
+    """Start a child of the daemon itself; whether that succeeds is known at once. Raises SpawnError."""
+    if {"user", "group"} & birth.rights.keys():  # kept from when there was a keeper; never as ourselves instead
+        raise SpawnError("to run it as another user needs the keeper", 0)
     return spawn(reactor, child, argv, umask=birth.rights["umask"], **how)
 
 

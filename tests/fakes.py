@@ -207,6 +207,9 @@ class FakeLogs:
     def file(self, process: Process, stream: str) -> LogFile:
         return LogFile(self.paths(process)[stream == "stderr"])
 
+    def owner(self, process: Process, path: str) -> None:
+        """Nobody else's."""
+
     def watch(self, process: Process, watcher: Callable[[list[Line]], None]) -> None:
         self.watchers.append(watcher)
 

@@ -6,6 +6,7 @@ When to probe is `monitor`'s, what the results make of a process is `core.health
 import os
 import shlex
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from signal import strsignal
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from pmdaemon.daemon.httpstatus import http_status
 from pmdaemon.daemon.reason import plain_reason
 from pmdaemon.daemon.scriptrun import ScriptRun
 from pmdaemon.daemon.touch import touch
+from pmdaemon.keeper.identity import Owner
 
 __all__ = ["ProbeResult", "Prober"]
 
@@ -47,13 +49,16 @@ class Prober:
         self._umask = umask
         self._policy: Any = policy or BrowserLikePolicyForHTTPS()
 
-    def probe(self, check: HealthCheck, *, cwd: str, env: Mapping[str, str]) -> "Deferred[ProbeResult]":
-        """Probe once; a script runs in ``cwd`` with ``env`` for its whole environment.
+    def probe(
+        self, check: HealthCheck, *, cwd: str, env: Mapping[str, str], owner: Owner | None = None
+    ) -> "Deferred[ProbeResult]":
+        """Probe once; a script runs in ``cwd``, with ``env`` for its whole environment, as ``owner`` or as we do.
 
         The Deferred never fails, and fires when nothing of the probe is left: no connection, no process. It does so
         soon after the check's timeout at the latest, or after it was cancelled.
         """
-        ask = {"http": self._http, "script": self._script, "tcp": self._tcp}[check.check_type]
+        kinds: dict[str, _Ask] = {"http": self._http, "script": partial(self._script, owner), "tcp": self._tcp}
+        ask = kinds[check.check_type]
         return Deferred.fromCoroutine(self._probe(check, ask, cwd, env))
 
     async def _probe(self, check: HealthCheck, ask: "_Ask", cwd: str, env: Mapping[str, str]) -> ProbeResult:
@@ -80,11 +85,12 @@ class Prober:
         return None
 
     async def _script(
-        self, check: HealthCheck, details: dict[str, Any], cwd: str, env: Mapping[str, str]
+        self, owner: Owner | None, check: HealthCheck, details: dict[str, Any], cwd: str, env: Mapping[str, str]
     ) -> str | None:
         argv = _argv(str(check.script), cwd)
         timeout = check.timing.timeout
-        run = ScriptRun.start(self._reactor, argv, cwd=cwd, env=env, timeout=timeout, umask=self._umask)
+        how: dict[str, Any] = {"timeout": timeout, "umask": self._umask, "owner": owner}
+        run = ScriptRun.start(self._reactor, argv, cwd=cwd, env=env, **how)
         await run.ended
         details.update(exit_code=run.exit_code, output=run.output)
         if run.timed_out:

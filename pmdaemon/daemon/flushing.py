@@ -8,7 +8,8 @@ from typing import Any
 from pmdaemon.daemon.keeperlink import KeeperError
 from pmdaemon.daemon.process import Process
 from pmdaemon.errors import OperationFailed
-from pmdaemon.keeper.layout import INDEX_SUFFIX, segments
+from pmdaemon.keeper.identity import NoSuchAccount, owner_of
+from pmdaemon.keeper.layout import INDEX_SUFFIX, open_regular, segments
 
 __all__ = ["Flush", "flush_files", "flush_kept"]
 
@@ -32,14 +33,17 @@ def _empty(path: str) -> None:
         segment.remove()
     for name in (path, path + INDEX_SUFFIX):
         with suppress(FileNotFoundError):
-            os.truncate(name, 0)
+            os.close(open_regular(name, os.O_WRONLY | os.O_TRUNC))
 
 
 async def flush_kept(order: Callable[..., Awaitable[Mapping[str, Any]]], process: Process, paths: list[str]) -> None:
     """Have the keeper empty them, by an *order* as of `KeeperLink`; the offsets go on."""
     there = [path for path in paths if os.path.lexists(path)]
     try:
-        answer = await order("flush", id=str(process.id), paths=there)
+        owner = owner_of(process.spec.user, process.spec.group)
+        answer = await order("flush", id=str(process.id), paths=there, owner=owner)
+    except NoSuchAccount as why:
+        raise _cannot(process, why.reason) from why
     except KeeperError as why:
         raise _cannot(process, str(why.answer.get("error") or why)) from why
     _check(process, answer["ok"]["failed"])

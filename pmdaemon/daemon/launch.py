@@ -7,6 +7,9 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+from pmdaemon.keeper.identity import Owner
 
 __all__ = ["SpawnError", "launch", "refusal"]
 
@@ -25,15 +28,25 @@ class SpawnError(Exception):
 
 
 def launch(
-    argv: Sequence[str], *, executable: str | None, env: Mapping[str, str], cwd: str | None, umask: int = -1
+    argv: Sequence[str],
+    *,
+    executable: str | None,
+    env: Mapping[str, str],
+    cwd: str | None,
+    umask: int = -1,
+    owner: Owner | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start ``argv`` with pipes for its output and nothing to read; returns when exec has succeeded.
 
     A name without a slash is looked up in the PATH of ``env``, a relative path from ``cwd``. ``umask`` is the
-    program's, -1 for ours. The caller reaps: it must set ``returncode`` when it has, so that the object never waits
-    for a pid that may be another's by then. Raises SpawnError.
+    program's, -1 for ours; ``owner`` is whom it runs as, None for whoever we are. The caller reaps: it must set
+    ``returncode`` when it has, so that the object never waits for a pid that may be another's by then. Raises
+    SpawnError.
     """
     program = executable or argv[0]
+    who: dict[str, Any] = {}
+    if owner is not None:
+        who = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
     try:
         with _no_signal_ignored():
             return subprocess.Popen(
@@ -47,6 +60,7 @@ def launch(
                 env=env,
                 start_new_session=True,
                 umask=umask,
+                **who,
             )
     except OSError as problem:
         raise SpawnError(refusal(problem, program, env, cwd), problem.errno or 0) from problem

@@ -25,6 +25,7 @@ from pmdaemon.daemon.pidfiles import PidFiles
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.readiness import LogLineReady, NotifyReady, PortReady
 from pmdaemon.errors import PMDaemonError
+from pmdaemon.keeper.identity import NoSuchAccount, owner_of, owner_or_nobody
 
 __all__ = ["COOKIE", "Launcher", "Spawn"]
 
@@ -123,7 +124,7 @@ class Launcher:
 
     def _launch(self, process: Process, child: Child, holding: _Holding) -> None:
         process.incarnation = self._incarnation()
-        call = self._invocation(process, holding)
+        call, birth = self._invocation(process, holding), self._birth(process)
         holding.environment = call.env
         try:
             self._logs.open(process)
@@ -138,7 +139,7 @@ class Launcher:
                 env=call.env,
                 cwd=call.cwd,
                 cookie=(COOKIE, f"{self._run.parent}:{process.incarnation}"),
-                birth=self._birth(process),
+                birth=birth,
                 failed=partial(self._failed, process, child),
             )
         except SpawnError as why:
@@ -160,7 +161,11 @@ class Launcher:
         """Return what a keeper has to know beside what is executed."""
         out, err, both = self._logs.paths(process)
         limits = process.spec.log_limits
-        logs = {"1": {"path": out, **limits}, "2": {"path": err, **limits}}
+        try:
+            owner = owner_of(process.spec.user, process.spec.group)
+        except NoSuchAccount as why:
+            raise cannot_start(process.name, why.reason) from why
+        logs = {fd: {"path": path, "owner": owner, **limits} for fd, path in (("1", out), ("2", err))}
         return Birth(
             id=str(process.id),
             inc=process.incarnation or 0,
@@ -258,13 +263,14 @@ class Launcher:
         holding, path, pid = self._holdings[process], _pid_path(process), process.pid
         if path is not None and pid is not None:
             holding.pid_file = path, pid
-            self._pid_files.add(path, pid)
+            self._pid_files.add(path, pid, self._logs.owner(process, path))
 
     def _monitor(self, process: Process, check: HealthCheck) -> HealthMonitor:
         environment = self._holdings[process].environment
+        owner = owner_or_nobody(process.spec.user, process.spec.group)
 
         def probe() -> "Deferred[ProbeResult]":
-            return self._prober.probe(check, cwd=process.spec.cwd, env=environment)
+            return self._prober.probe(check, cwd=process.spec.cwd, env=environment, owner=owner)
 
         def changed(previous: str, status: str, result: ProbeResult, failures: int) -> None:
             process.health_changed(previous, status, result.details, failures, result.error)

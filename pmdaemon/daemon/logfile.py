@@ -5,9 +5,12 @@ Whoever writes them is no concern of this, nor how they lie on disk: that is ``k
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import Any, TypeVar, cast
 
+from pmdaemon.keeper.identity import Owner, acting_as
 from pmdaemon.keeper.layout import (
     INDEX_SUFFIX,
     NEW_SUFFIX,
@@ -34,16 +37,43 @@ _PATIENCE = 50
 """How often to look for a file that has just been renamed and is to be replaced at once."""
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _as_owner(empty: Callable[..., Any]) -> Callable[[Method], Method]:
+    """Have a method find and open files as the log's owner, who may put anything in their place.
+
+    What cannot be read then is as good as not there: the method returns what *empty* does with its arguments.
+    """
+
+    def decorate(method: Method) -> Method:
+        @wraps(method)
+        def acting(self: "LogFile", *args: Any) -> Any:
+            if self.owner is None:
+                return method(self, *args)
+            try:
+                with acting_as(self.owner):
+                    return method(self, *args)
+            except OSError:
+                return empty(*args)
+
+        return cast("Method", acting)
+
+    return decorate
+
+
 class LogFile:
     """One log by its path; offsets are absolute and in bytes, a missing log is an empty one.
 
     The file that is written to is kept open until another takes its place; then until that one is read. Segments are
     opened when something of them is asked for. All but ``read`` use little memory however large the log. What cannot
-    be read raises OSError.
+    be read raises OSError. *owner* is whom it is read as, None for whoever we
+    are; what an owner keeps from being read is empty, too.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: Owner | None = None) -> None:
         self.path = path
+        self.owner = owner
         self._current: _PlainFile | None = None
         self._older: list[_File] = []
 
@@ -55,12 +85,14 @@ class LogFile:
             self._current = None
 
     @property
+    @_as_owner(lambda: 0)
     def base(self) -> int:
         """The offset of the oldest byte that is still there."""
         begin = self._current.base if self._sync() and self._current is not None else self.end()
         old = segments(self.path) if begin else []
         return min(begin, old[0].start) if old else begin
 
+    @_as_owner(lambda: 0)
     def end(self) -> int:
         """Return the offset after the last byte."""
         settled = self._sync()
@@ -68,6 +100,7 @@ class LogFile:
         old = [] if settled else segments(self.path)
         return max(end, old[-1].end()) if old else end
 
+    @_as_owner(lambda start, end: b"")
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes from ``start`` to ``end``; fewer where the log ends before, or some are no longer there."""
         parts = []
@@ -81,6 +114,7 @@ class LogFile:
             start += len(part)
         return b"".join(parts)
 
+    @_as_owner(lambda offset: offset)
     def line_start(self, offset: int) -> int:
         """Return where the line begins that holds the byte before ``offset``; ``offset`` itself after a newline.
 
@@ -88,6 +122,7 @@ class LogFile:
         """
         return self._line_start(offset, 1)
 
+    @_as_owner(lambda lines: 0)
     def tail_start(self, lines: int) -> int:
         """Return where the last ``lines`` lines begin; a last line without newline is one too.
 
@@ -114,6 +149,7 @@ class LogFile:
             before = start
         return found
 
+    @_as_owner(lambda offset: None)
     def time_at(self, offset: int) -> float | None:
         """Return the Unix time, in seconds, at which the byte at ``offset`` was written, at most 100 ms too early.
 
@@ -126,6 +162,7 @@ class LogFile:
             place = bisect_right(range(index.records), offset, key=lambda place: index.record(place)[1])
             return index.record(place - 1)[0] / 1000 if place else None
 
+    @_as_owner(lambda unix_seconds: 0)
     def offset_at(self, unix_seconds: float) -> int:
         """Return from where on the bytes were written at this time, at most 100 ms before it, or later.
 

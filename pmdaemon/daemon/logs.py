@@ -22,6 +22,7 @@ from pmdaemon.daemon.journal import Journal
 from pmdaemon.daemon.logfile import LogFile
 from pmdaemon.daemon.logfollower import LogFollower
 from pmdaemon.daemon.openlogs import OpenLogs
+from pmdaemon.keeper.identity import Owner, acting_as, owner_or_nobody, owner_there
 from pmdaemon.keeper.layout import remove_log
 
 __all__ = ["STREAMS", "Logs", "Source", "Teller", "message"]
@@ -61,12 +62,12 @@ class _Log:
     ``leave_at``: a client that has just gone may have been told what came after them, and would never ask for them.
     """
 
-    def __init__(self, who: Source, stream: Stream, path: str, copy: str | None) -> None:
+    def __init__(self, who: Source, stream: Stream, path: str, copy: str | None, owner: Owner | None) -> None:
         self.who = who
         self.stream = stream
         self.path = path
         self.copy = copy
-        self.file = LogFile(path)
+        self.file = LogFile(path, owner)
         self.born: int | None = None
         self.end = 0
         self.watchers: list[LineWatcher] = []
@@ -119,13 +120,20 @@ class Logs:
         """Give each of several instances a file of its own: a line's process is known by its file."""
         return path if who.name == who.app else numbered(path, who.instance)
 
+    def owner(self, who: Source, path: str) -> Owner | None:
+        """Return as whom a file of a process's is handled; None for ourselves, as in our own directory."""
+        return owner_there(owner_or_nobody(who.spec.user, who.spec.group), path, str(self._directory))
+
     def _get(self, who: Source) -> dict[Stream, _Log]:
         known = self._logs.get(who.id)
         return self._begin(who) if known is None else known
 
     def _begin(self, who: Source) -> dict[Stream, _Log]:
         out, err, both = self.paths(who)
-        logs = {stream: _Log(who, stream, path, both) for stream, path in zip(STREAMS, (out, err), strict=True)}
+        logs = {
+            stream: _Log(who, stream, path, both, self.owner(who, path))
+            for stream, path in zip(STREAMS, (out, err), strict=True)
+        }
         self._logs[who.id] = logs
         for log in _readable(logs):
             self._by_path.setdefault(log.path, []).append(log)
@@ -142,7 +150,7 @@ class Logs:
         if self.paths(who) != (logs["stdout"].path, logs["stderr"].path, logs["stdout"].copy):
             self._drop(logs)
             logs = self._begin(who)
-        for path in self._open.open(_targets(logs)):
+        for path in self._open.open(_targets(logs), partial(self.owner, who)):
             for log in self._by_path.get(path, ()):
                 log.file.close()  # the path may name another file by now
                 self._check_marks(log, log.file.end())
@@ -198,7 +206,7 @@ class Logs:
         del self._logs[who.id]
         if purge:
             for path in _targets(logs):
-                with suppress(OSError):
+                with suppress(OSError), acting_as(self.owner(who, path)):
                     remove_log(path)
 
     def _drop(self, logs: dict[Stream, _Log]) -> None:

@@ -20,6 +20,7 @@ from pmdaemon.core.times import rfc3339
 from pmdaemon.daemon.logfile import LogFile
 from pmdaemon.daemon.logs import STREAMS, Source
 from pmdaemon.errors import InvalidMessage, LimitExceeded, OperationFailed
+from pmdaemon.keeper.identity import Owner
 
 __all__ = ["MAX_SCAN", "LogEntry", "LogPage", "LogQuery", "LogSearch", "times_at"]
 
@@ -83,10 +84,10 @@ class _Search:
     of all up to each. ``frontier`` is the key of what comes next, None where nothing does.
     """
 
-    def __init__(self, who: Source, stream: Stream, path: str, *, rank: int, forward: bool) -> None:
+    def __init__(self, who: Source, stream: Stream, file: LogFile, *, rank: int, forward: bool) -> None:
         self.place = who.id, stream
         self.rank = rank
-        self.file = LogFile(path)
+        self.file = file
         self.at = 0
         self.frontier: float | None = None
         self.found: list[_Found] = []
@@ -180,16 +181,24 @@ class _Search:
 
 
 class LogSearch:
-    """Searches logs; *paths* tells where those of a process are. It gives way to others after each 64 KiB.
+    """Searches logs; *paths* tells where those of a process are, *owner* as whom each is read.
+
+    It gives way to others after each 64 KiB.
 
     A page has at most *page* bytes of lines, or one line.
     """
 
     def __init__(
-        self, clock: IReactorTime, paths: Callable[[Source], tuple[str, str, str | None]], *, page: int
+        self,
+        clock: IReactorTime,
+        paths: Callable[[Source], tuple[str, str, str | None]],
+        owner: Callable[[Source, str], Owner | None] = lambda who, path: None,
+        *,
+        page: int,
     ) -> None:
         self._clock = clock
         self._paths = paths
+        self._owner = owner
         self._page = page
 
     async def page(self, processes: Sequence[Source], query: LogQuery) -> LogPage:
@@ -230,8 +239,9 @@ class LogSearch:
                 wanted = only in (None, stream) and (places is None or (who.id, stream) in places)
                 if wanted:
                     number += 1
+                    file = LogFile(path, self._owner(who, path))
                     # Of one moment, what stderr says stands behind what stdout says.
-                    yield _Search(who, stream, path, rank=number if forward else -number, forward=forward)
+                    yield _Search(who, stream, file, rank=number if forward else -number, forward=forward)
 
     async def _search(self, searches: Sequence[_Search], query: LogQuery, matches: Matcher) -> tuple[float, int]:
         """Look on where the next line may be, until there is enough; return up to where nothing can be missing."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pmdaemon.daemon.logwriter import LogWriter
+from pmdaemon.keeper.identity import Owner, acting_as
 
 __all__ = ["OpenLogs"]
 
@@ -21,14 +22,18 @@ class OpenLogs:
         self._users: dict[str, int] = {}
         self._writers: dict[str, LogWriter] = {}
 
-    def open(self, paths: Iterable[str]) -> list[str]:
-        """Use *paths* once more; return those nobody used before. Raises OSError, with none of them in use."""
+    def open(self, paths: Iterable[str], owner: Callable[[str], Owner | None] = lambda path: None) -> list[str]:
+        """Use *paths* once more; return those nobody used before. Raises OSError, with none of them in use.
+
+        *owner* tells as whom to handle one.
+        """
         opened: list[str] = []
         fresh: list[str] = []
         try:
             for path in paths:
                 if path not in self._users:
-                    self._begin(path)
+                    with acting_as(owner(path)):
+                        self._begin(path)
                     fresh.append(path)
                 self._users[path] = self._users.get(path, 0) + 1
                 opened.append(path)

@@ -50,7 +50,7 @@ class Questions:
         self._supervisor = supervisor
         self._bus = bus
         self._journal = journal
-        self._logs = LogSearch(clock, logs.paths, page=PAGE)
+        self._logs = LogSearch(clock, logs.paths, logs.owner, page=PAGE)
         self._events = EventSearch(clock, journal, page=PAGE)
         self._crashes = crashes
         self._history = history

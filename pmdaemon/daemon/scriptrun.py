@@ -13,6 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from pmdaemon.daemon.spawn import spawn
+from pmdaemon.keeper.identity import Owner
 
 __all__ = ["ScriptRun"]
 
@@ -40,12 +41,23 @@ class ScriptRun(ProcessProtocol):
 
     @classmethod
     def start(
-        cls, reactor: Any, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float, umask: int = -1
+        cls,
+        reactor: Any,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        timeout: float,
+        umask: int = -1,
+        owner: Owner | None = None,
     ) -> "ScriptRun":
-        """Start it, with ``umask`` unless that is -1; no shell is involved. Raises SpawnError."""
+        """Start it, with ``umask`` unless that is -1, as ``owner`` unless that is None. Raises SpawnError.
+
+        No shell is involved.
+        """
         run = cls(reactor, timeout)
         cookie = ("PMDAEMON_PROBE", f"{os.getpid()}.{reactor.seconds()}.{next(_numbers)}")
-        spawn(reactor, run, argv, env=env, cwd=cwd, cookie=cookie, umask=umask)
+        spawn(reactor, run, argv, env=env, cwd=cwd, cookie=cookie, umask=umask, owner=owner)
         return run
 
     @property

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from pmdaemon.daemon.launch import SpawnError, launch
 from pmdaemon.daemon.leftovers import Leftovers
 from pmdaemon.daemon.pipes import OutputPipe
+from pmdaemon.keeper.identity import Owner
 
 __all__ = ["SpawnError", "SpawnedProcess", "spawn"]
 
@@ -37,17 +38,18 @@ def spawn(
     cwd: str | None,
     cookie: tuple[str, str],
     umask: int = -1,
+    owner: Owner | None = None,
 ) -> "SpawnedProcess":
     """Start a program; ``cookie`` is a variable, its value unique, by which the tree is known among all processes.
 
-    The environment is ``env`` and the cookie, nothing else; ``umask`` is the program's, -1 for ours. Returns when exec
-    has succeeded; raises SpawnError.
+    The environment is ``env`` and the cookie, nothing else; ``umask`` is the program's, -1 for ours; ``owner``
+    is whom it runs as, None for whoever we are. Returns when exec has succeeded; raises SpawnError.
 
     The protocol is called in this order: ``makeConnection``, before this returns; ``childDataReceived`` with 1 for
     standard output and 2 for errors; ``processExited`` once, after all that was in the pipes when the process ended,
     up to 1 MiB of each; when nothing is left of the tree, ``childConnectionLost`` of 1 and of 2 and ``processEnded``.
     """
-    popen = launch(argv, executable=executable, env={**env, cookie[0]: cookie[1]}, cwd=cwd, umask=umask)
+    popen = launch(argv, executable=executable, env={**env, cookie[0]: cookie[1]}, cwd=cwd, umask=umask, owner=owner)
     return SpawnedProcess(reactor, protocol, popen, cookie)
 
 

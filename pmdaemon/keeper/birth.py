@@ -5,16 +5,15 @@ so does it.
 """
 
 import errno
-import grp
 import json
 import os
-import pwd
 import resource
 import signal
 from typing import NamedTuple, NoReturn
 
 from pmdaemon.keeper import cgroups
 from pmdaemon.keeper.features import BRAND
+from pmdaemon.keeper.identity import NoSuchAccount, Owner, owner_of
 from pmdaemon.keeper.wire import Spawn
 
 __all__ = ["Cradle", "become"]
@@ -42,14 +41,6 @@ class Cradle(NamedTuple):
 
 class _Refused(Exception):
     """It cannot become what was ordered, and no number of the system says why."""
-
-
-class _Owner(NamedTuple):
-    """Whom it is to run as."""
-
-    uid: int
-    gid: int
-    groups: list[int]
 
 
 def become(order: Spawn, cradle: Cradle) -> NoReturn:
@@ -81,7 +72,7 @@ class _Newborn:
             self.where = "cgroup"
             cgroups.join(self._cradle.cgroup)
         self.where = "user"
-        owner = _owner(self._order)
+        owner = owner_of(self._order.user, self._order.group, self._order.groups)
         self._redirect(owner)
         self.where = "nice"
         if self._order.nice is not None:
@@ -118,7 +109,7 @@ class _Newborn:
         for low, high in ((3, first), (first + 1, second), (second + 1, _FDS)):
             os.closerange(low, high)
 
-    def _redirect(self, owner: _Owner | None) -> None:
+    def _redirect(self, owner: Owner | None) -> None:
         sources = {0: os.devnull, 1: os.devnull, 2: os.devnull, **self._cradle.outputs}
         for target, path in sources.items():
             self.where = "log"
@@ -148,47 +139,15 @@ def _candidates(program: str, env: dict[str, str]) -> list[str]:
     return [os.path.join(place, program) for place in env.get("PATH", os.defpath).split(os.pathsep)]
 
 
-def _owner(order: Spawn) -> _Owner | None:
-    """Whom it is to run as; None where that is who runs already."""
-    if order.user is None and order.group is None and order.groups is None:
-        return None
-    user = os.getuid() if order.user is None else order.user
-    account = _account(user)
-    uid = account.pw_uid if account else int(user)
-    main_group = account.pw_gid if account else os.getgid()
-    gid = main_group if order.group is None else _gid(order.group)
-    if order.groups is not None:
-        groups = [gid, *map(_gid, order.groups)]
-    else:
-        groups = os.getgrouplist(account.pw_name, gid) if account else [gid]
-    same = (uid, gid) == (os.geteuid(), os.getegid()) and set(groups) <= {gid, *os.getgroups()}
-    return None if same and uid else _Owner(uid, gid, groups)
-
-
-def _become(owner: _Owner) -> None:
+def _become(owner: Owner) -> None:
     os.setgroups(owner.groups)
     os.setgid(owner.gid)
     os.setuid(owner.uid)
 
 
-def _account(user: str | int) -> pwd.struct_passwd | None:
-    """The account; None for the number of none."""
-    try:
-        return pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
-    except KeyError:
-        if isinstance(user, int):
-            return None
-        raise _Refused(f"no such user {user!r}") from None
-
-
-def _gid(group: str | int) -> int:
-    try:
-        return group if isinstance(group, int) else grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise _Refused(f"no such group {group!r}") from None
-
-
 def _complaint(where: str, problem: BaseException) -> dict[str, object]:
+    if isinstance(problem, NoSuchAccount):
+        return {"errno": 0, "where": where, "message": problem.reason}
     number = problem.errno if isinstance(problem, OSError) else None
     if number is None:
         return {"errno": 0 if isinstance(problem, _Refused) else errno.EINVAL, "where": where, "message": str(problem)}

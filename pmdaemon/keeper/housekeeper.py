@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pmdaemon.keeper.crash import crash_at
+from pmdaemon.keeper.identity import Owner, acting_as
 from pmdaemon.keeper.layout import INDEX_SUFFIX, Segment, all_segments, open_regular, segments
 from pmdaemon.keeper.packed import pack
 from pmdaemon.keeper.segments import Limits, SegmentedLog
@@ -30,7 +31,7 @@ class Housekeeper:
 
     *total* is how many bytes all of them may take on disk; None for any number. *say* is called, from the thread, with
     a sentence for the keeper's own log where something fails; the next ``look`` tries it again. The thread lives only
-    while there is something to do.
+    while there is something to do. What it changes of a log elsewhere it changes as the log's owner.
     """
 
     def __init__(self, directory: str, *, total: int | None = HOME_TOTAL, say: Callable[[str], None]) -> None:
@@ -38,16 +39,17 @@ class Housekeeper:
         self._total = total
         self._say = say
         self._lock = _thread.allocate_lock()
-        self._due: dict[str, Limits] = {}
-        self._elsewhere: set[str] = set()
+        self._due: dict[str, tuple[Limits, Owner | None]] = {}
+        self._elsewhere: dict[str, Owner | None] = {}
         self._running = False
 
     def look(self, log: SegmentedLog) -> None:
         """Have the segments of *log* compressed, and deleted where they are too many, soon."""
         directory, name = os.path.split(log.path)
-        path = os.path.join(os.path.realpath(directory), name)
+        # Where another's links lead is not to be found out as ourselves.
+        path = log.path if log.owner else os.path.join(os.path.realpath(directory), name)
         with self._lock:
-            self._due[path] = log.limits
+            self._due[path] = log.limits, log.owner
             if self._running:
                 return
             self._running = True
@@ -75,11 +77,12 @@ class Housekeeper:
         """Do now what is due; for the thread, and for tests."""
         with self._lock:
             due, self._due = self._due, {}
-        self._elsewhere.update(path for path in due if os.path.dirname(path) != self._directory)
+        own = {path: owner for path, (_, owner) in due.items() if os.path.dirname(path) != self._directory}
+        self._elsewhere.update(own)
         for directory in {os.path.dirname(path) for path in due}:
             found = all_segments(directory)
             for path in due.keys() & found.keys():
-                self._tidy(path, found[path], due[path])
+                self._tidy(path, found[path], due[path][0])
         self._keep_total()
 
     def _tidy(self, path: str, old: list[Segment], limits: Limits) -> None:
@@ -111,13 +114,15 @@ class Housekeeper:
 
     def _pack(self, segment: Segment) -> None:
         try:
-            _pack(segment)
+            with acting_as(self._elsewhere.get(segment.log)):
+                _pack(segment)
         except OSError as error:
             self._say(f"cannot compress {segment.plain_path}: {error.strerror}")
 
     def _remove(self, segment: Segment) -> None:
         try:
-            segment.remove()
+            with acting_as(self._elsewhere.get(segment.log)):
+                segment.remove()
         except OSError as error:
             self._say(f"cannot delete {segment.path}: {error.strerror}")
 

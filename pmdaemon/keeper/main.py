@@ -50,7 +50,7 @@ class _Keeper:
         self._cgroups = Cgroups(home)
         self._loop = Loop()
         self._server = Server(self._loop, socket.socket(fileno=os.dup(handover.listening)), self._execute)
-        self._shelf = Shelf(self._server.grown, housekeeper.look)
+        self._shelf = Shelf(self._server.grown, housekeeper.look, private=os.path.join(home, "logs"))
         self._lives = Lives(
             self._loop, journal, tell=self._server.tell, open_outlets=self._open_outlets, note=log.write
         )

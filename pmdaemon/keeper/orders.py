@@ -11,6 +11,7 @@ from typing import Any
 
 from pmdaemon.keeper.births import Births
 from pmdaemon.keeper.crash import crash_at
+from pmdaemon.keeper.identity import Owner
 from pmdaemon.keeper.kids import Kid
 from pmdaemon.keeper.lives import Lives
 from pmdaemon.keeper.outlets import Shelf
@@ -190,10 +191,11 @@ class Orders:
         kids = [kid for kid in self._lives.kids.values() if kid.key[0] == order.get("id")]
         paths = {log.path for kid in kids for log in kid.logs.values()} | {kid.copy for kid in kids if kid.copy}
         paths |= set(get(order, "paths", _command, []))
+        owner = get(order, "owner", Owner.from_wire, None)
         taken: list[SegmentedLog] = []
         try:
             for path in paths:
-                taken.append(self._shelf.take(path, Limits()))
+                taken.append(self._shelf.take(path, Limits(), owner))
             return self._each(taken, SegmentedLog.flush_all)
         except OSError as problem:
             raise _Refused(f"{problem.strerror}: {problem.filename}") from None

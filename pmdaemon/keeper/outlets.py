@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from pmdaemon.keeper.identity import Owner, owner_there
 from pmdaemon.keeper.kids import Kid
 from pmdaemon.keeper.loop import Loop
 from pmdaemon.keeper.pump import Pump
@@ -24,6 +25,7 @@ class Shelf:
     """The logs that are written, each once, however many children print to it.
 
     ``now`` is Unix time in seconds; ``tidy`` is the housekeeper's; ``changed`` is told of each log that has grown.
+    What is in directory ``private`` is ours, whoever prints it.
     """
 
     def __init__(
@@ -31,7 +33,9 @@ class Shelf:
         changed: Callable[[SegmentedLog], None],
         tidy: Callable[[SegmentedLog], None],
         now: Callable[[], float] = time.time,
+        private: str = "",
     ) -> None:
+        self._private = private
         self.changed = changed
         self.now = now
         self._tidy = tidy
@@ -45,10 +49,11 @@ class Shelf:
         """The log at this path, if it is being written."""
         return self._logs.get(path)
 
-    def take(self, path: str, limits: Limits) -> SegmentedLog:
-        """Open it, unless somebody has; to be given back. Raises OSError."""
+    def take(self, path: str, limits: Limits, owner: Owner | None = None) -> SegmentedLog:
+        """Open it for an app of *owner*, unless somebody has; to be given back. Raises OSError."""
         if path not in self._logs:
-            self._logs[path] = SegmentedLog(path, limits, now=self.now, tidy=self._tidy)
+            there = owner_there(owner, path, self._private)
+            self._logs[path] = SegmentedLog(path, limits, now=self.now, tidy=self._tidy, owner=there)
             self._users[path] = 0
         self._users[path] += 1
         return self._logs[path]
@@ -78,7 +83,7 @@ class Outlets:
         try:
             copies = (self._copy(kid),) if kid.copy else ()
             for fd, order in kid.logs.items():
-                self._logs[fd] = self._take(order.path, Limits.from_wire(order.limits))
+                self._logs[fd] = self._take(order.path, order.limits)
             # Last, as a pipe that is let go of loses what is in it.
             for fd, path in self.paths.items():
                 pipe = inherited.pop(os.path.basename(path), None)
@@ -150,10 +155,10 @@ class Outlets:
 
     def _copy(self, kid: Kid) -> SegmentedLog:
         order = next(iter(kid.logs.values()))
-        return self._take(str(kid.copy), Limits.from_wire(order.limits))
+        return self._take(str(kid.copy), order.limits)
 
-    def _take(self, path: str, limits: Limits) -> SegmentedLog:
-        log = self._shelf.take(path, limits)
+    def _take(self, path: str, order: Message) -> SegmentedLog:
+        log = self._shelf.take(path, Limits.from_wire(order), Owner.from_wire(order.get("owner")))
         self._taken.append(log)
         return log
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from pmdaemon.keeper.crash import crash_at
+from pmdaemon.keeper.identity import Owner, acting_as
 from pmdaemon.keeper.layout import (
     INDEX_SUFFIX,
     NEW_SUFFIX,
@@ -60,6 +61,8 @@ class SegmentedLog:
     *now* is Unix time in seconds. ``fd`` is where to write, at its own position; it changes when the file does.
     *tidy* is called when segments may have to be compressed or deleted: now if there are any, and after each rotation.
 
+    *owner* is whom its files are handled as, None for whoever we are; bytes go by descriptors that were opened so.
+
     What others do to the file is met here too: bytes appended to it count, one that was emptied or deleted is replaced
     by another, and one that was moved away is written on until ``reopen`` or the next rotation.
     """
@@ -71,28 +74,34 @@ class SegmentedLog:
         *,
         now: Callable[[], float],
         tidy: Callable[["SegmentedLog"], None] = lambda log: None,
+        owner: Owner | None = None,
     ) -> None:
         self.path = path
         self.limits = limits
+        self.owner = owner
         self._index_path = path + INDEX_SUFFIX
         self._now = now
         self._tidy = tidy
         self._stamped = self._not_before = _NEVER
         self._began: float | None = None
+        self._over_from: int | None = None
+        with acting_as(owner):
+            self._begin()
+        if path in _rotated_logs(os.path.dirname(path)):
+            tidy(self)
+
+    def _begin(self) -> None:
         self._finish_rotation()
-        self.base = base_of(path) if _has_past(path) else 0
+        self.base = base_of(self.path) if _has_past(self.path) else 0
         """The offset of the first byte of the current file."""
         self.fd, self._index = self._open()
         self.end = self.base + os.lseek(self.fd, 0, os.SEEK_END)
         """The offset after the last byte."""
-        self._over_from: int | None = None
         try:
             self._take_up_index()
         except OSError:
             self.close()
             raise
-        if path in _rotated_logs(os.path.dirname(path)):
-            tidy(self)
 
     def close(self) -> None:
         """Close the files."""
@@ -174,7 +183,8 @@ class SegmentedLog:
         Raises OSError where that is impossible; then the file is written on, and is not due again for a minute.
         """
         try:
-            self._rotate()
+            with acting_as(self.owner):
+                self._rotate()
         except OSError:
             self._not_before = self._now() + _RETRY_AFTER
             raise
@@ -182,7 +192,9 @@ class SegmentedLog:
 
     def reopen(self) -> None:
         """Begin another file if the one that is written to was moved away or deleted. Raises OSError as ``rotate``."""
-        if not _same(_look(self.path), os.fstat(self.fd)):
+        with acting_as(self.owner):
+            ours = _same(_look(self.path), os.fstat(self.fd))
+        if not ours:
             self.rotate()
 
     def flush_all(self) -> None:
@@ -200,8 +212,9 @@ class SegmentedLog:
         self._remove_segments()
 
     def _remove_segments(self) -> None:
-        for segment in segments(self.path):
-            segment.remove()
+        with acting_as(self.owner):
+            for segment in segments(self.path):
+                segment.remove()
 
     def set_limits(self, limits: Limits) -> None:
         """Go by other limits from now on."""
@@ -297,7 +310,7 @@ class SegmentedLog:
         if (last := _last_offset(self._index_path)) > self.end:
             # It was emptied while nobody wrote to it.
             self.end = last
-            self.rotate()
+            self._rotate()
         for name in (self._index_path, self.path):
             _move(name + NEW_SUFFIX, None)
 

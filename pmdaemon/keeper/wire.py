@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from pmdaemon.keeper.identity import Owner
+
 __all__ = [
     "OLDEST",
     "VERSION",
@@ -39,7 +41,7 @@ class Malformed(Exception):
 
 
 class LogOrder(NamedTuple):
-    """Where one output of a child goes; ``limits`` is for `segments.Limits`."""
+    """Where one output of a child goes; ``limits`` is for `segments.Limits`, with ``owner`` for `identity.Owner`."""
 
     path: str
     limits: Message
@@ -198,6 +200,7 @@ def _logs(value: Any) -> dict[int, LogOrder]:
         if descriptor not in ("1", "2"):
             raise ValueError(f"no log for descriptor {descriptor}")
         limits = {name: limit for name, limit in _instance(log, dict).items() if name != "path"}
+        Owner.from_wire(limits.get("owner"))
         logs[int(descriptor)] = LogOrder(text_in(log["path"]), limits)
     return logs
 
