@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from twisted.python import usage
 
 import pmdaemon
+from pmdaemon import console
 from pmdaemon.daemon.actions import read_ecosystem
 from pmdaemon.daemon.home import Home, HomeError
 from pmdaemon.daemon.store import StoreError
@@ -160,9 +161,7 @@ def _settle_in(twistd: Any, home: Home) -> None:
         return
     if not any(option == "--pidfile" for option, _ in getopt(sys.argv[1:], twistd.shortOpt, twistd.longOpt)[0]):
         twistd["pidfile"] = str(home.pidfile)
-    if twistd["logfile"] or twistd["syslog"] or twistd["logger"]:
+    if twistd["syslog"] or twistd["logger"]:
         return
-    if twistd["nodaemon"]:
-        twistd["logger"] = "pmdaemon.console.observer"
-    else:
-        twistd["logfile"] = str(home.log)
+    path = twistd["logfile"] or ("-" if twistd["nodaemon"] else str(home.log))
+    twistd["logger"] = console.name_for(None if path == "-" else path)

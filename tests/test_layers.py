@@ -25,7 +25,7 @@ LAYERS = {
     "client": "client protocol core errors pmdaemon",
     "cli": "cli client core errors tokens private pmdaemon",
     "console": "",
-    "options": "daemon web core errors tokens pmdaemon",
+    "options": "console daemon web core errors tokens pmdaemon",
     "pmdaemon": "",
 }
 """Who may import whom; ``pmdaemon`` is the package itself. What joins all may import everything."""

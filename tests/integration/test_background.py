@@ -92,6 +92,19 @@ class BackgroundTests(TestCase):
             self.assertEqual(db.execute("SELECT name, wanted FROM processes").fetchall(), [("web", 0)])
         db.close()
 
+    async def test_nobody_forges_a_line_of_its_log(self) -> None:
+        daemon = await self.start()
+        client = await daemon.connect()
+        config = {"script": "sleep 1000", "pid_file": "/dev/null/\x1b]0;x\x07\r\n2026-01-01T00:00:00+0000 forged"}
+        await client.command("start", "evil", config=config)
+        await until(lambda: "cannot write the pid file" in self.log(), self.log)
+        raw = (self.home / "twistd.log").read_bytes()
+        self.assertFalse(set(raw) & set(range(32)) - {9, 10}, raw)
+        self.assertIn("\\x1b]0;x\\x07\\x0d\n\t2026-01-01T00:00:00+0000 forged", self.log())
+        self.assertEqual((self.home / "twistd.log").stat().st_mode & 0o777, 0o600)
+        os.kill(int((self.home / "twistd.pid").read_text()), signal.SIGTERM)
+        await daemon.assert_no_survivor(20)
+
     async def test_the_state_is_locked_by_who_uses_it(self) -> None:
         """SQLite's locks do not pass a fork: without its own, whoever looked into the file would end the daemon's."""
         daemon = await self.start("--no-keeper")

@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from pmdaemon import console
 from pmdaemon.service import Options
 from tests.integration.harness import LiveDaemon, Refused
 from tests.integration.program import twistd
@@ -159,21 +160,23 @@ class CommandLineTests(SynchronousTestCase):
             self.assertEqual(self.parse("-n", *given, home=home)["pidfile"], expected.format(home=home), given)
 
     def test_the_log_is_in_the_home_unless_told_otherwise(self) -> None:
-        for number, (given, logfile, console) in enumerate(
+        self.addCleanup(console.name_for, None)
+        for number, (given, ours, logfile) in enumerate(
             (
-                ((), "{home}/twistd.log", False),
-                (("-n",), None, True),
-                (("-l", "mine.log"), "mine.log", False),
-                (("-n", "-l", "mine.log"), "mine.log", False),
-                (("--syslog",), None, False),
-                (("-n", "--logger", "twisted.logger.LogPublisher"), None, False),
+                ((), True, "{home}/twistd.log"),
+                (("-n",), True, None),
+                (("-n", "-l", "-"), True, None),
+                (("-l", "mine.log"), True, "mine.log"),
+                (("-n", "-l", "mine.log"), True, "mine.log"),
+                (("--syslog",), False, None),
+                (("-n", "--logger", "twisted.logger.LogPublisher"), False, None),
             )
         ):
             home = f"{self.home}{number}"
+            console.name_for(None)
             options = self.parse(*given, home=home)
-            self.assertEqual(options["logfile"], logfile and logfile.format(home=home), given)
-            name = getattr(options["logger"], "__module__", None)
-            self.assertEqual(name == "pmdaemon.console", console, given)
+            self.assertEqual(options["logger"] is console.observer, ours, given)
+            self.assertEqual(console._destination.get("path"), logfile and logfile.format(home=home), given)
 
     def test_which_home(self) -> None:
         for given, variable, expected in (
