@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
+import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import psutil
 from twisted.trial.unittest import SkipTest, TestCase
 
 from pmdaemon.tokens import TokenFile
@@ -56,7 +59,7 @@ def ask(case):
         asked = socket.socket(socket.AF_UNIX)
         asked.connect(case["unix"])
     else:
-        asked = socket.create_connection(("127.0.0.1", case["port"]), 30)
+        asked = socket.create_connection((case["address"], case["port"]), 30)
     asked.settimeout(30)
     lines = ["GET /ws HTTP/1.1", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *case["headers"]]
@@ -95,6 +98,7 @@ REQUESTS = {
     "operate": ("command", {"action": "reset", "process": "web"}),
     "start": ("command", {"action": "start", "process": "new", "config": {"script": "/no/such/program"}}),
 }
+MAKE_WEB = ("command", {"action": "start", "process": "web", "config": {"script": "sleep 1000", "cwd": "/"}})
 PASSED = {"ok", "PROCESS_START_FAILED", "PROCESS_ALREADY_EXISTS", "PORT_IN_USE"}
 """What the start of a program that is not there comes to, once and again: the guard had let it through."""
 
@@ -106,17 +110,27 @@ class MatrixCase(TestCase):
         daemon = await LiveDaemon.start(
             self, *options, config="apps: [{name: web, script: sleep 1000, autostart: false}]"
         )
-        past = TokenFile(Path(daemon.home, "tokens.json"), lambda: 1.0)
-        now = TokenFile(Path(daemon.home, "tokens.json"), lambda: 1e9)
+        self.make_tokens(daemon.home)
+        return daemon
+
+    def make_tokens(self, home: str) -> None:
+        past = TokenFile(Path(home, "tokens.json"), lambda: 1.0)
+        now = TokenFile(Path(home, "tokens.json"), lambda: 1e9)
         self.texts = {"wrong": "pmd_000000000000_wrong", "expired": past.create("old", "start", lifetime=10)[1]}
         for scope in COMMANDS:
             self.texts[scope] = now.create(scope, scope)[1]
-        return daemon
 
     def case(
-        self, daemon: LiveDaemon, *, origin: str = "none", token: str = "none", host: str = "", unix: bool = False
+        self,
+        daemon: LiveDaemon,
+        *,
+        origin: str = "none",
+        token: str = "none",
+        host: str = "",
+        unix: bool = False,
+        requests: Sequence[Any] = tuple(REQUESTS.values()),
     ) -> dict[str, Any]:
-        """One connection, on which everything of ``REQUESTS`` is asked."""
+        """One connection, on which everything of ``requests`` is asked."""
         origins = {
             "own": f"http://localhost:{daemon.port}",
             "other": "https://evil.example",
@@ -127,10 +141,11 @@ class MatrixCase(TestCase):
         headers += [f"Origin: {origins[origin]}"] if origin != "none" else []
         headers += [f"Authorization: Bearer {self.texts[token]}"] if token != "none" else []
         return {
+            "address": "127.0.0.1",
             "port": daemon.port,
             "unix": f"{daemon.home}/api.sock" if unix else "",
             "headers": headers,
-            "requests": [REQUESTS[command] for command in COMMANDS],
+            "requests": list(requests),
         }
 
     async def ask(self, cases: list[dict[str, Any]], user: int) -> list[list[str]]:
@@ -144,23 +159,6 @@ class MatrixCase(TestCase):
             asker = Program.start(self, [sys.executable, "-c", ASKER, str(user)], stdin=file.fileno())
             await asker.line("^done$", timeout=60)
         return [json.loads(line[5:]) for line in asker.output.splitlines() if line.startswith("said ")]
-
-
-def expected(*, trusted: bool, origin: str, token: str) -> list[str]:
-    """What the policy says: the one refusal, or which of ``COMMANDS`` pass."""
-    if token in COMMANDS:
-        return ["pass" if COMMANDS.index(token) >= number else "PERMISSION_DENIED" for number in range(3)]
-    if token != "none":
-        return ["401 BAD_TOKEN" if token == "wrong" else "401 TOKEN_EXPIRED"]
-    if origin not in ("none", "own"):
-        return ["403 ORIGIN_NOT_ALLOWED"]
-    return ["pass"] * 3 if trusted else ["401 TOKEN_REQUIRED"]
-
-
-class MatrixTests(MatrixCase):
-    """Every cell."""
-
-    timeout = 120
 
     def cells(self) -> Iterator[tuple[str, str]]:
         # Few enough wrong ones in a minute that the right ones are still looked at.
@@ -178,6 +176,23 @@ class MatrixTests(MatrixCase):
         for (origin, token), answer in zip(cells, answers, strict=True):
             found = ["pass" if each in PASSED else each for each in answer]
             self.assertEqual(found, expected(trusted=trusted, origin=origin, token=token), (user, origin, token))
+
+
+def expected(*, trusted: bool, origin: str, token: str) -> list[str]:
+    """What the policy says: the one refusal, or which of ``COMMANDS`` pass."""
+    if token in COMMANDS:
+        return ["pass" if COMMANDS.index(token) >= number else "PERMISSION_DENIED" for number in range(3)]
+    if token != "none":
+        return ["401 BAD_TOKEN" if token == "wrong" else "401 TOKEN_EXPIRED"]
+    if origin not in ("none", "own"):
+        return ["403 ORIGIN_NOT_ALLOWED"]
+    return ["pass"] * 3 if trusted else ["401 TOKEN_REQUIRED"]
+
+
+class MatrixTests(MatrixCase):
+    """Every cell."""
+
+    timeout = 120
 
     async def test_the_own_user(self) -> None:
         await self.check(os.geteuid(), trusted=True)
@@ -201,22 +216,51 @@ class MatrixTests(MatrixCase):
 class RootTests(MatrixCase):
     """Root is another user to the daemon of an ordinary one, but on the Unix socket."""
 
-    async def test_root(self) -> None:
+    timeout = 120
+
+    async def begin(self, *options: str) -> LiveDaemon:
         if os.geteuid() != 0:
             raise SkipTest("only root can start a daemon as another user")
         require(self, "setpriv")
         home = tempfile.mkdtemp(prefix="pmdaemon-")
-        os.chown(home, STRANGER, STRANGER)
-        daemon = await LiveDaemon.start(
-            self, home=home, command=(*AS_STRANGER, *twistd("-n", "--pidfile="), "pmdaemon"), env={"HOME": home}
-        )
-        self.texts = {}
-        tcp, unix = self.case(daemon), self.case(daemon, unix=True)
-        self.assertEqual(await self.ask([tcp], 0), [["401 TOKEN_REQUIRED"]])
-        ((read, *_),) = await self.ask([unix], 0)
-        self.assertEqual(read, "ok")
-        ((read, *_),) = await self.ask([tcp], STRANGER)
-        self.assertEqual(read, "ok")
+        self.addCleanup(shutil.rmtree, home, ignore_errors=True)
+        self.make_tokens(home)
+        for place in (home, f"{home}/tokens.json"):
+            os.chown(place, STRANGER, STRANGER)
+        command = (*AS_STRANGER, *twistd("-n", "--pidfile="), "pmdaemon")
+        daemon = await LiveDaemon.start(self, *options, home=home, command=command, env={"HOME": home})
+        client = await self.ask([self.case(daemon, unix=True, requests=[MAKE_WEB])], 0)
+        self.assertEqual(client, [["ok"]])
+        return daemon
+
+    async def test_root(self) -> None:
+        await self.check(0, trusted=False)
+
+    async def test_root_on_the_unix_socket(self) -> None:
+        await self.check(0, trusted=True, unix=True)
+
+    async def test_its_user(self) -> None:
+        await self.check(STRANGER, trusted=True)
+
+
+class NobodyTests(MatrixCase):
+    """Who comes from elsewhere, so that nobody knows who it is, though it is the same user here."""
+
+    timeout = 120
+
+    async def begin(self, *options: str) -> LiveDaemon:
+        addresses = [each for all_of in psutil.net_if_addrs().values() for each in all_of]
+        elsewhere = [each.address for each in addresses if each.family == socket.AF_INET]
+        self.address = next((each for each in elsewhere if not each.startswith("127.")), "")
+        if not self.address:
+            raise SkipTest("this machine has no address but the loopback one")
+        return await super().begin("--host", "0.0.0.0", "--insecure-remote", "--allow-host", "localhost", *options)
+
+    def case(self, daemon: LiveDaemon, **more: Any) -> dict[str, Any]:
+        return {**super().case(daemon, **more), "address": self.address}
+
+    async def test_nobody(self) -> None:
+        await self.check(os.geteuid(), trusted=False)
 
 
 class OptionTests(MatrixCase):
