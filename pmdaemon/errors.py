@@ -32,17 +32,36 @@ class PMDaemonError(Exception):
     """An answer of the kind "cannot ...", with what to do about it.
 
     ``message`` is one plain sentence without a final stop; ``hint`` says what to do next, or is None;
-    ``details`` holds JSON values for programs.
+    ``details`` holds JSON values for programs. ``other`` is the name of another app, if any, that these tell in quotes.
     """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, *, hint: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        other: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.details = dict(details or {})
+        self.other = other
+
+    def discreet(self) -> "PMDaemonError":
+        """Return the same without the name of the other app, for those for whom that does not exist."""
+        if self.other is None:
+            return self
+        name, nameless = f"'{self.other}'", "another app"
+        return type(self)(
+            self.message.replace(name, nameless),
+            hint=self.hint and self.hint.replace(name, nameless),
+            details={key: None if value == self.other else value for key, value in self.details.items()},
+        )
 
 
 class InternalError(PMDaemonError):

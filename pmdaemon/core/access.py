@@ -128,15 +128,18 @@ def require(caller: Caller, needed: Scope, doing: str) -> None:
     )
 
 
-def require_processes(caller: Caller, processes: Iterable[Identity], doing: str) -> None:
-    """Raise PermissionDenied unless all of ``processes``, which may be yet to be made, are the caller's."""
+def require_processes(caller: Caller, processes: Iterable[Identity], doing: str, *, told: str | None = None) -> None:
+    """Raise PermissionDenied unless all of ``processes``, which may be yet to be made, are the caller's.
+
+    ``told`` stands for the name of one that is not, where the caller is not to learn it.
+    """
     for each in processes:
         if each not in caller.processes:
             listed = ", ".join(map(str, caller.processes.listed() or ()))
             raise PermissionDenied(
-                f"cannot {doing}: '{each.name}' is none of your processes",
+                f"cannot {doing}: '{told or each.name}' is none of your processes",
                 hint=f"yours are: {listed}" if listed else "there are none for you",
-                details={"process": each.name, "processes": caller.processes.listed()},
+                details={"process": told or each.name, "processes": caller.processes.listed()},
             )
 
 

@@ -139,4 +139,5 @@ class PortPool:
             f"cannot start {owner!r}: port {port} is taken by {by}",
             hint=hint,
             details={"port": port, "owner": other if other != owner else None},
+            other=other if other != owner else None,
         )

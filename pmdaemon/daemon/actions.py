@@ -128,8 +128,9 @@ class Actions:
     def _require(self, caller: Caller, spec: AppSpec, app: App | None, doing: str) -> None:
         """Raise PermissionDenied unless all that *app* has, and all that *spec* would make of it, are the caller's."""
         present: Iterable[Identity] = () if app is None else app.processes.values()
+        require_processes(caller, present, doing, told=spec.name)
         future = [_Future(-1, name, spec.name, spec.namespace) for name in self._supervisor.names(spec)]
-        require_processes(caller, [*present, *future], doing)
+        require_processes(caller, future, doing)
 
     # Reload
 
@@ -142,7 +143,7 @@ class Actions:
                 hint="name one app",
                 details={"path": "data.process"},
             )
-        specs = {name: self._renewed(self._supervisor.apps[name], command.config) for name in apps}
+        specs = {name: self._renewed(self._supervisor.apps[name], command.config, caller) for name in apps}
         chosen = {name: [process for process in selected if process.app == name] for name in apps}
         for name, spec in specs.items():
             if spec != self._supervisor.apps[name].spec:
@@ -155,13 +156,22 @@ class Actions:
             for name, spec in specs.items()
         ]
 
-    def _renewed(self, app: App, config: dict[str, Any] | None) -> AppSpec:
+    def _renewed(self, app: App, config: dict[str, Any] | None, caller: Caller) -> AppSpec:
         """Return the configuration to reload: the one given, else the file's, else the one that is kept [R6]."""
         if config is not None:
             return parse_app(config, where="config", base=self._base, name=app.spec.name)
         if app.source is None:
             return app.spec
-        for spec in read_ecosystem(app.source):
+        try:
+            declared = read_ecosystem(app.source)
+        except InvalidConfiguration as why:
+            if caller.processes.selectors is None:
+                raise
+            raise InvalidConfiguration(  # why tells of other apps, too
+                f"cannot reload '{app.spec.name}': its ecosystem file cannot be read",
+                hint="who may see all processes is told why",
+            ) from why
+        for spec in declared:
             if spec.name == app.spec.name:
                 return spec
         raise InvalidConfiguration(

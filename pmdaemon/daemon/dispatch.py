@@ -84,7 +84,7 @@ class Dispatcher:
             return reply
         except PMDaemonError as error:
             self._record(caller, request, error.code)
-            raise
+            raise self._told_to(caller, error) from None
         except Exception:  # the door to the client: a defect becomes a logged one-line answer
             self._log.failure("cannot carry out {request}", request=type(request).__name__)
             self._record(caller, request, InternalError.code)
@@ -130,7 +130,7 @@ class Dispatcher:
             return self._result(command, jobs, caller)
         results = await self._within(jobs, command)
         errors = [
-            (job.name, self._reason(result, job.name))
+            (job.name, self._told_to(caller, self._reason(result, job.name)))
             for job, (ok, result) in zip(jobs, results, strict=True)
             if not ok
         ]
@@ -166,6 +166,11 @@ class Dispatcher:
             return failure.value
         self._log.failure("a command on {name} failed", failure, name=name)
         return InternalError(f"cannot do this to '{name}': the daemon has a defect; its log has the details")
+
+    def _told_to(self, caller: Caller, error: PMDaemonError) -> PMDaemonError:
+        """Return *error* as a caller may hear it: of processes that do not exist for the caller not even the name."""
+        known = (name for each in self._supervisor.select(None, caller.processes) for name in (each.name, each.app))
+        return error if error.other is None or error.other in known else error.discreet()
 
     def _unheard(self, failure: Failure, name: str) -> None:
         """Nobody waits for this outcome; the events tell what became of the process."""

@@ -310,7 +310,7 @@ class Process(Standing):
             self._judge(End(exit_code=None, ready=False, started=False, failed=reason))
         else:
             self._feed(Input.GIVE_UP)
-            self._give_up(error.message)
+            self._give_up(error.discreet().message)  # of an event for whoever may see this process
 
     def _end(self) -> None:
         self._watch.stop()

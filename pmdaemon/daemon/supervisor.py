@@ -203,6 +203,7 @@ class Supervisor:
                 raise InvalidConfiguration(
                     f"cannot start '{spec.name}': its log {sorted(shared)[0]} is already the log of '{app.spec.name}'",
                     hint="give each app log files of its own",
+                    other=app.spec.name,
                 )
 
     def names(self, spec: AppSpec) -> list[str]:
