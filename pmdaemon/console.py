@@ -4,6 +4,9 @@ In the foreground it is printed, in the background it goes to a file; who could 
 a line of it nor what a terminal would act on.
 """
 
+# mypy: disallow-untyped-calls=False
+# (twisted.python.logfile has no annotations)
+
 import os
 import signal
 import sys

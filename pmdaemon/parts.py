@@ -75,6 +75,9 @@ class Parts:
         self.logs = Logs(reactor, self.bus, self.journal, home.logs, time.time, writes=not keeper)
         self.supervisor = Supervisor(store, self.logs, cores=os.cpu_count() or 1, now=time.time, keeper=keeper)
         self.sampler = Sampler(reactor, self.supervisor.roots)
+        # Some are held for each child and each client; the keeper, and so the children, get the limit that was found.
+        found, _ = raise_descriptor_limit()
+        self.nofile = found, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.keeping = self._keeping() if keeper else None
         self.supervisor.means = self._means(umask)
         self.describer = Describer(
@@ -111,9 +114,6 @@ class Parts:
         self.tokens = TokenFile(home.tokens, time.time)
 
     def _keeping(self) -> Keeping:
-        # Some are held for each child; the keeper, and so the children, get the limit that was found.
-        found, _ = raise_descriptor_limit()
-        self.nofile = found, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._home_fd = os.open(self.home.path, os.O_PATH | os.O_CLOEXEC) if hasattr(os, "O_PATH") else -1
         link = partial(
             KeeperLink,
@@ -149,7 +149,7 @@ class Parts:
     def _means(self, umask: int) -> Means:
         launcher = self.launcher = Launcher(
             self.reactor,
-            spawn=partial(_spawn_own, self.reactor) if self.keeping is None else self.keeping.spawn,
+            spawn=partial(_spawn_own, self.reactor, self.nofile) if self.keeping is None else self.keeping.spawn,
             prober=Prober(self.reactor, umask=umask),
             ports=PortPool(is_free),
             logs=self.logs,
@@ -195,11 +195,13 @@ class Parts:
         )
 
 
-def _spawn_own(reactor: Any, child: Child, argv: list[str], *, birth: Birth, failed: object, **how: Any) -> Any:
+def _spawn_own(
+    reactor: Any, nofile: tuple[int, int], child: Child, argv: list[str], *, birth: Birth, failed: object, **how: Any
+) -> Any:
     """Start a child of the daemon itself; whether that succeeds is known at once. Raises SpawnError."""
     if {"user", "group"} & birth.rights.keys():  # kept from when there was a keeper; never as ourselves instead
         raise SpawnError("to run it as another user needs the keeper", 0)
-    return spawn(reactor, child, argv, umask=birth.rights["umask"], **how)
+    return spawn(reactor, child, argv, umask=birth.rights["umask"], nofile=nofile, **how)
 
 
 def _encode(event: Event, id_: str, at: float) -> bytes:

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pmdaemon.keeper.identity import Owner
@@ -35,18 +37,21 @@ def launch(
     cwd: str | None,
     umask: int = -1,
     owner: Owner | None = None,
+    nofile: tuple[int, int] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start ``argv`` with pipes for its output and nothing to read; returns when exec has succeeded.
 
     A name without a slash is looked up in the PATH of ``env``, a relative path from ``cwd``. ``umask`` is the
-    program's, -1 for ours; ``owner`` is whom it runs as, None for whoever we are. The caller reaps: it must set
-    ``returncode`` when it has, so that the object never waits for a pid that may be another's by then. Raises
-    SpawnError.
+    program's, -1 for ours; ``owner`` is whom it runs as, None for whoever we are; ``nofile`` are its soft and hard
+    limit of descriptors, None for what we have. The caller reaps: it must set ``returncode`` when it has, so that the
+    object never waits for a pid that may be another's by then. Raises SpawnError.
     """
     program = executable or argv[0]
-    who: dict[str, Any] = {}
+    how: dict[str, Any] = {}
     if owner is not None:
-        who = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
+        how = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
+    if nofile is not None:
+        how["preexec_fn"] = partial(resource.setrlimit, resource.RLIMIT_NOFILE, nofile)  # short, and takes no lock
     try:
         with _no_signal_ignored():
             return subprocess.Popen(
@@ -60,7 +65,7 @@ def launch(
                 env=env,
                 start_new_session=True,
                 umask=umask,
-                **who,
+                **how,
             )
     except OSError as problem:
         raise SpawnError(refusal(problem, program, env, cwd), problem.errno or 0) from problem

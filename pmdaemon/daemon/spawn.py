@@ -39,17 +39,19 @@ def spawn(
     cookie: tuple[str, str],
     umask: int = -1,
     owner: Owner | None = None,
+    nofile: tuple[int, int] | None = None,
 ) -> "SpawnedProcess":
     """Start a program; ``cookie`` is a variable, its value unique, by which the tree is known among all processes.
 
-    The environment is ``env`` and the cookie, nothing else; ``umask`` is the program's, -1 for ours; ``owner``
-    is whom it runs as, None for whoever we are. Returns when exec has succeeded; raises SpawnError.
+    The environment is ``env`` and the cookie, nothing else; ``umask``, ``owner`` and ``nofile`` are as of ``launch``.
+    Returns when exec has succeeded; raises SpawnError.
 
     The protocol is called in this order: ``makeConnection``, before this returns; ``childDataReceived`` with 1 for
     standard output and 2 for errors; ``processExited`` once, after all that was in the pipes when the process ended,
     up to 1 MiB of each; when nothing is left of the tree, ``childConnectionLost`` of 1 and of 2 and ``processEnded``.
     """
-    popen = launch(argv, executable=executable, env={**env, cookie[0]: cookie[1]}, cwd=cwd, umask=umask, owner=owner)
+    whole = {**env, cookie[0]: cookie[1]}
+    popen = launch(argv, executable=executable, env=whole, cwd=cwd, umask=umask, owner=owner, nofile=nofile)
     return SpawnedProcess(reactor, protocol, popen, cookie)
 
 
