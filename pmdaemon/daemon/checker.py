@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IPolicyForHTTPS
 
+from pmdaemon.core import redact
 from pmdaemon.core.health import DETAILS
 from pmdaemon.core.spec import HealthCheck
 from pmdaemon.daemon.httpstatus import http_status
@@ -72,7 +73,8 @@ class Prober:
         return ProbeResult(error is None, details, error)
 
     async def _http(self, check: HealthCheck, details: dict[str, Any], cwd: str, env: Mapping[str, str]) -> str | None:
-        url = details["url"] = str(check.url)
+        url = str(check.url)
+        details["url"] = redact.url(url)
         status, took = await self._in_time(check, http_status(self._reactor, url, self._policy))
         details.update(status_code=status, response_time=round(took * 1000))
         return None if 200 <= status < 300 else f"HTTP status {status}"

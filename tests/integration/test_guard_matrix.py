@@ -263,6 +263,34 @@ class NobodyTests(MatrixCase):
         await self.check(os.geteuid(), trusted=False)
 
 
+class MeansTests(MatrixCase):
+    """The other ways to find out who connects, where there is no netlink, or where the system is not Linux."""
+
+    async def check_means(self, change: str) -> None:
+        before = f"from pmdaemon.web import peer\n{change}"
+        command = (*twistd("-n", "--pidfile=", before=before), "pmdaemon")
+        daemon = await LiveDaemon.start(self, command=command)
+        self.texts = {}
+        case = self.case(daemon, requests=[REQUESTS["read"]])
+        self.assertEqual(await self.ask([case], os.geteuid()), [["ok"]])
+        self.assertEqual(await self.ask([case], STRANGER), [["401 TOKEN_REQUIRED"]])
+        self.assertNotIn("cannot tell who connects", daemon.log)
+
+    async def test_where_netlink_is_denied(self) -> None:
+        await self.check_means("def denied(self): raise PermissionError(1, 'denied')\npeer.SockDiag.__init__ = denied")
+
+    async def test_not_on_linux(self) -> None:
+        await self.check_means("peer.Peers.__init__.__defaults__ = ((lambda: peer.in_own_processes,),)")
+
+    async def test_nowhere(self) -> None:
+        before = "from pmdaemon.web import peer\npeer.Peers.__init__.__defaults__ = ((),)"
+        command = (*twistd("-n", "--pidfile=", before=before), "pmdaemon")
+        daemon = await LiveDaemon.start(self, command=command)
+        self.texts = {}
+        self.assertEqual(await self.ask([self.case(daemon)], os.geteuid()), [["401 TOKEN_REQUIRED"]])
+        self.assertIn("cannot tell who connects by TCP", daemon.log)
+
+
 class OptionTests(MatrixCase):
     """What options make of it."""
 
