@@ -81,7 +81,13 @@ class ReadmeTests(SynchronousTestCase):
     def test_every_make_target_named_is_there_and_every_public_one_named(self) -> None:
         makefile = (ROOT / "Makefile").read_text()
         (phony,) = re.findall(r"^\.PHONY:(.*)$", makefile, re.MULTILINE)
-        for name in ("README.rst", "CHANGES.rst", "docs/configuration.rst", "docs/security.rst", "docs/websocket-api.rst"):
+        for name in (
+            "README.rst",
+            "CHANGES.rst",
+            "docs/configuration.rst",
+            "docs/security.rst",
+            "docs/websocket-api.rst",
+        ):
             named = set(re.findall(r"\bmake ([a-z]\w*)\b(?=``|  |$| [A-Z]+=)", (ROOT / name).read_text()))
             self.assertEqual(named - set(phony.split()), set(), name)
         listed = subprocess.run(["make", "-C", ROOT, "--no-print-directory"], capture_output=True, text=True).stdout
@@ -105,7 +111,13 @@ class ReadmeTests(SynchronousTestCase):
         self.assertEqual({name for name in literals(paragraph) if "/" not in name}, known)
 
     def test_links_lead_somewhere(self) -> None:
-        for name in ("README.rst", "CHANGES.rst", "docs/configuration.rst", "docs/security.rst", "docs/websocket-api.rst"):
+        for name in (
+            "README.rst",
+            "CHANGES.rst",
+            "docs/configuration.rst",
+            "docs/security.rst",
+            "docs/websocket-api.rst",
+        ):
             document = Document(name)
             for each in document.tree.findall(nodes.reference):
                 target = each.get("refuri", "")

@@ -8,6 +8,7 @@ What is asked, and who may, is decided in ``site``.
 
 from typing import Any, Final
 
+from twisted.internet.interfaces import ITCPTransport
 from twisted.web import http
 
 __all__ = ["DEADLINE", "MAX_BODY", "DeadlineChannel"]
@@ -28,11 +29,13 @@ class DeadlineChannel(http.HTTPChannel):
     It does not run while a request is being answered, and never again once a WebSocket has taken the transport.
 
     A request whose body is too large or chunked is handed on at once without its body, with ``too_large`` set on
-    it; what is left of it is never parsed.
+    it; what is left of it is never parsed. The answer is followed by the end of what we send, and the connection ends
+    when the peer has sent its rest, or at the deadline.
     """
 
     _answered = False
     _closing = False
+    _unread = False
 
     def resetTimeout(self) -> None:
         """Nothing: Twisted calls this for every byte."""
@@ -54,7 +57,12 @@ class DeadlineChannel(http.HTTPChannel):
     def loseConnection(self) -> None:
         """Close once everything is written, or at the deadline."""
         self._closing = True
-        super().loseConnection()
+        transport: Any = self.transport
+        if self._unread and ITCPTransport.providedBy(transport) and not self.isSecure():
+            # To close with bytes unread would be a reset, and take the answer from whoever is still sending.
+            transport.loseWriteConnection()
+        else:
+            super().loseConnection()
         self.setTimeout(DEADLINE)
 
     # Twisted goes on parsing what came in the same segment as a malformed header, and would answer that too.
@@ -85,6 +93,7 @@ class DeadlineChannel(http.HTTPChannel):
             request.too_large = True
             request.requestHeaders.removeHeader(b"Expect")  # or Twisted would ask for the body
             self.length, self._transferDecoder = 0, None
+            self._unread = True
         super().allHeadersReceived()
         if large:
             self.persistent = 0

@@ -119,9 +119,13 @@ class HostileTests(TestCase):
         daemon = await LiveDaemon.start(self)
         before = self.memory(daemon)
         raw = await self.connect(daemon)
-        raw.transport.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n" + bytes(1 << 20))
+        raw.transport.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n")
+        for _ in range(60):
+            raw.transport.write(bytes(1_000_000))
         await raw.until(b"LIMIT_EXCEEDED")
         self.assertIn(b" 413 ", raw.got)
+        raw.transport.loseConnection()
+        await within(20, raw.lost, lambda: "the end")
         self.assertLess(self.memory(daemon) - before, GROWTH)
 
     async def test_a_head_of_one_byte_a_second(self) -> None:
