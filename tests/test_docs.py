@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {path: path.read_text() for path in (ROOT / "pmdaemon").rglob("*.py")}
 QUIET = {"report_level": 1, "halt_level": 2, "syntax_highlight": "none", "file_insertion_enabled": False}
 
+PAGES = ("README.rst", "CHANGES.rst", "docs/configuration.rst", "docs/security.rst", "docs/websocket-api.rst")
+
 
 class Document:
     """One file, read as reStructuredText; nothing in it may be wrong."""
@@ -81,13 +83,7 @@ class ReadmeTests(SynchronousTestCase):
     def test_every_make_target_named_is_there_and_every_public_one_named(self) -> None:
         makefile = (ROOT / "Makefile").read_text()
         (phony,) = re.findall(r"^\.PHONY:(.*)$", makefile, re.MULTILINE)
-        for name in (
-            "README.rst",
-            "CHANGES.rst",
-            "docs/configuration.rst",
-            "docs/security.rst",
-            "docs/websocket-api.rst",
-        ):
+        for name in PAGES:
             named = set(re.findall(r"\bmake ([a-z]\w*)\b(?=``|  |$| [A-Z]+=)", (ROOT / name).read_text()))
             self.assertEqual(named - set(phony.split()), set(), name)
         listed = subprocess.run(["make", "-C", ROOT, "--no-print-directory"], capture_output=True, text=True).stdout
@@ -111,13 +107,7 @@ class ReadmeTests(SynchronousTestCase):
         self.assertEqual({name for name in literals(paragraph) if "/" not in name}, known)
 
     def test_links_lead_somewhere(self) -> None:
-        for name in (
-            "README.rst",
-            "CHANGES.rst",
-            "docs/configuration.rst",
-            "docs/security.rst",
-            "docs/websocket-api.rst",
-        ):
+        for name in PAGES:
             document = Document(name)
             for each in document.tree.findall(nodes.reference):
                 target = each.get("refuri", "")
