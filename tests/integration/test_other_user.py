@@ -119,46 +119,45 @@ class FilesTests(OtherUserCase):
 class HarmTests(OtherUserCase):
     """As the user would like it."""
 
-    async def refused(self, **more: Any) -> str:
-        """Why the app cannot be started; the daemon has no harm from it."""
-        daemon = await self.start(self.app(autostart=False, **more))
-        client = await daemon.connect()
-        reply = await client.request("command", {"action": "start", "process": "web"})
-        self.assertEqual(reply["type"], "error", reply)
-        self.assert_untouched()
-        daemon.assert_quiet_log()
-        return str(reply["data"]["message"])
-
-    async def test_a_directory_that_is_a_link(self) -> None:
-        (self.theirs / "logs").symlink_to(self.roots)
-        self.assertIn("ermission denied", await self.refused())
-
-    async def test_a_log_that_is_a_link(self) -> None:
-        (self.theirs / "logs").mkdir()
-        os.chown(self.theirs / "logs", USER, GROUP)
-        (self.theirs / "logs/out.log").symlink_to(self.secret)
-        await self.refused()
-
-    async def test_an_index_that_is_a_link(self) -> None:
-        (self.theirs / "logs").mkdir()
-        os.chown(self.theirs / "logs", USER, GROUP)
-        (self.theirs / "logs/out.log.idx").symlink_to(self.roots / "new")
-        await self.refused()
-
-    async def test_a_log_that_is_another_name_of_roots_file(self) -> None:
-        (self.theirs / "logs").mkdir()
-        os.chown(self.theirs / "logs", USER, GROUP)
+    def in_the_way(self) -> dict[str, Path]:
+        """What the user may have put where a log is to be, by what it is; the paths are those of the logs."""
+        places = {}
+        for what in ("a directory", "a log", "an index", "another name", "a pipe"):
+            place = self.theirs / what
+            places[what] = place / "out.log"
+            if what != "a directory":
+                place.mkdir()
+                os.chown(place, USER, GROUP)
+        (self.theirs / "a directory").symlink_to(self.roots)
+        places["a log"].symlink_to(self.secret)
+        places["an index"].with_name("out.log.idx").symlink_to(self.roots / "new")
         self.secret.chmod(0o644)
-        os.link(self.secret, self.theirs / "logs/out.log")
+        os.link(self.secret, places["another name"])
+        os.mkfifo(places["a pipe"], 0o666)
+        os.chown(places["a pipe"], USER, GROUP)
         self.before = self.look()
-        self.assertIn("ermission denied", await self.refused())
+        return places
 
-    async def test_a_log_that_is_a_pipe(self) -> None:
-        (self.theirs / "logs").mkdir()
-        os.chown(self.theirs / "logs", USER, GROUP)
-        os.mkfifo(self.theirs / "logs/out.log", 0o666)
-        os.chown(self.theirs / "logs/out.log", USER, GROUP)
-        await self.refused()
+    async def test_what_is_in_the_way_of_a_log(self) -> None:
+        places = self.in_the_way()
+        apps = [
+            self.app(
+                name=what.replace(" ", "-"),
+                autostart=False,
+                out_file=str(path),
+                error_file=str(path.with_name("err.log")),
+            )
+            for what, path in places.items()
+        ]
+        daemon = await self.start(*apps)
+        client = await daemon.connect()
+        for app in apps:
+            reply = await client.request("command", {"action": "start", "process": app["name"]})
+            self.assertEqual(reply["type"], "error", app["name"])
+            if app["name"] in ("a-directory", "another-name"):
+                self.assertIn("ermission denied", reply["data"]["message"], app["name"])
+            self.assert_untouched()
+        daemon.assert_quiet_log()
 
     async def test_a_pid_file_that_is_a_link(self) -> None:
         (self.theirs / "run").mkdir()
