@@ -39,17 +39,19 @@ class Housekeeper:
         self._total = total
         self._say = say
         self._lock = _thread.allocate_lock()
-        self._due: dict[str, tuple[Limits, Owner | None]] = {}
-        self._elsewhere: dict[str, Owner | None] = {}
+        self._due: dict[str, Limits] = {}
+        self._owners: dict[str, Owner | None] = {}
+        self._elsewhere: set[str] = set()
         self._running = False
 
     def look(self, log: SegmentedLog) -> None:
         """Have the segments of *log* compressed, and deleted where they are too many, soon."""
         directory, name = os.path.split(log.path)
         # Where another's links lead is not to be found out as ourselves.
-        path = log.path if log.owner else os.path.join(os.path.realpath(directory), name)
+        path = os.path.join(directory if log.owner else os.path.realpath(directory), name)
         with self._lock:
-            self._due[path] = log.limits, log.owner
+            self._due[path] = log.limits
+            self._owners[path] = log.owner
             if self._running:
                 return
             self._running = True
@@ -77,12 +79,11 @@ class Housekeeper:
         """Do now what is due; for the thread, and for tests."""
         with self._lock:
             due, self._due = self._due, {}
-        own = {path: owner for path, (_, owner) in due.items() if os.path.dirname(path) != self._directory}
-        self._elsewhere.update(own)
+        self._elsewhere.update(path for path in due if os.path.dirname(path) != self._directory)
         for directory in {os.path.dirname(path) for path in due}:
             found = all_segments(directory)
             for path in due.keys() & found.keys():
-                self._tidy(path, found[path], due[path][0])
+                self._tidy(path, found[path], due[path])
         self._keep_total()
 
     def _tidy(self, path: str, old: list[Segment], limits: Limits) -> None:
@@ -114,14 +115,14 @@ class Housekeeper:
 
     def _pack(self, segment: Segment) -> None:
         try:
-            with acting_as(self._elsewhere.get(segment.log)):
+            with acting_as(self._owners.get(segment.log)):
                 _pack(segment)
         except OSError as error:
             self._say(f"cannot compress {segment.plain_path}: {error.strerror}")
 
     def _remove(self, segment: Segment) -> None:
         try:
-            with acting_as(self._elsewhere.get(segment.log)):
+            with acting_as(self._owners.get(segment.log)):
                 segment.remove()
         except OSError as error:
             self._say(f"cannot delete {segment.path}: {error.strerror}")
