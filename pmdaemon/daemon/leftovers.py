@@ -86,8 +86,16 @@ class Leftovers:
         self._known = left
         if left:
             self._poll_later()
+        elif self._asked and self._ended_meanwhile(sight):
+            self._look_again()
         else:
             self._gone()
+
+    def _ended_meanwhile(self, sight: Sight) -> bool:
+        """Tell whether one lived when cookies were read and had ended when the table was: it may have left another."""
+        name, value = self._cookie
+        entries = (sight.table.get(pid) for pid in sight.cookies(name).get(value, ()))
+        return any(entry is None or entry.zombie for entry in entries)
 
     def _session(self, sight: Sight) -> list[Entry]:
         entries = [read(pid) for pid in sight.sessions.get(self._leader, ())]

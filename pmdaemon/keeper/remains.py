@@ -132,6 +132,8 @@ class Remains:
         kid.known = {entry.identity: kid.known.get(entry.identity, False) for entry in left}
         if left:
             self._poll_later(kid, _FIRST_POLL)
+        elif kid.cgroup is None and _ended_meanwhile(kid, sight):
+            self.left(kid)
         else:
             self._gone(kid)
 
@@ -182,6 +184,12 @@ def _find(kid: Kid, sight: _Sight) -> list[Entry]:
     known = (table.get(pid) for pid, _ in kid.known)
     roots += [entry.pid for entry in known if entry and entry.identity in kid.known]
     return list({entry.pid: entry for root in roots for entry in table.tree(root)}.values())
+
+
+def _ended_meanwhile(kid: Kid, sight: _Sight) -> bool:
+    """Tell whether one lived when marks were read and had ended when the table was: it may have left another."""
+    entries = (sight.table.get(pid) for mark in kid.marks for pid in sight.bearers[mark])
+    return any(entry is None or entry.zombie for entry in entries)
 
 
 def _read_all(pids: Iterable[int]) -> list[Entry]:

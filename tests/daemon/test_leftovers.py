@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from pmdaemon.daemon import leftovers, scans
 from pmdaemon.daemon.scans import Scans
 from pmdaemon.keeper.table import Table, read
-from tests.daemon.recorder import ChildTestCase, alive, until
+from tests.daemon.recorder import COOKIE, ChildTestCase, alive, until
 
 IGNORES = "trap '' TERM; echo $$; while :; do sleep 0.01; done"
 # Ways to start a grandchild, from one that is easily found to one that only its parent leads to.
@@ -145,6 +145,24 @@ class AfterAStop(ChildTestCase):
         await until(lambda: protocol.exited)
         transport.signalProcess("KILL")
         await protocol.ended
+        assert not [pids for value, pids in scans.cookies(COOKIE).items() if value.startswith(f"{os.getpid()}-")]
+
+    async def test_who_ends_between_two_readings_may_have_left_another(self) -> None:
+        protocol, transport, pid = await self.leave("double fork", IGNORES)
+        transport.signalProcess("TERM")
+        await until(lambda: protocol.exited)
+        _, ended = self.start("true")
+        cookies, former = scans.cookies, ended.pid
+        await until(lambda: ended.pid is None)
+        looks = iter((lambda found: {value: [former] for value in found},))
+
+        def one_too_late(name: str) -> dict[str, list[int]]:
+            return next(looks, lambda found: found)(cookies(name))
+
+        self.patch(scans, "cookies", one_too_late)
+        transport.signalProcess("KILL")
+        await protocol.ended
+        assert not alive(pid)
 
     async def test_what_may_not_be_signalled_is_not_waited_for(self) -> None:
         def refuse(pid: int, start: int, number: int) -> bool:
