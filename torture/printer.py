@@ -13,7 +13,7 @@ import sys
 import time
 from typing import NamedTuple
 
-_FORM = struct.Struct("<iiiid")
+_FORM = struct.Struct("<iiiidd")
 _TICK = 0.01
 CODES = (1, 2, 3, 7, 42, 77, 125, 126, 127, 255)
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGHUP)
@@ -22,7 +22,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGHUP)
 class Truth(NamedTuple):
     """What a run printed, in lines by output; how it means to end, as `subprocess` has it; when its end was sure.
 
-    ``done`` is 1 when it has printed all it will; ``blocked`` is the longest a write took, in seconds.
+    ``done`` is 1 when it has printed all it will, at unix seconds ``ended``; ``blocked`` is the longest a write took, in
+    seconds.
     """
 
     out: int
@@ -30,6 +31,11 @@ class Truth(NamedTuple):
     code: int
     done: int
     blocked: float
+    ended: float = 0.0
+
+    def pack(self) -> bytes:
+        """What `read` takes."""
+        return _FORM.pack(*self)
 
     @classmethod
     def read(cls, path: str) -> "Truth":
@@ -60,11 +66,11 @@ def main(directory: str, rate: int, mortal: bool) -> None:
             blocked = max(blocked, time.monotonic() - before)
             count[which] += 1
             printed += 1
-            os.pwrite(truth, _FORM.pack(*count, code, 0, blocked), 0)
+            os.pwrite(truth, Truth(count[0], count[1], code, 0, blocked).pack(), 0)
         time.sleep(_TICK)
     if stopped:
         code = 0
-    os.pwrite(truth, _FORM.pack(*count, code, 1, blocked), 0)
+    os.pwrite(truth, Truth(count[0], count[1], code, 1, blocked, time.time()).pack(), 0)
     if code < 0:
         signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
         os.kill(os.getpid(), -code)

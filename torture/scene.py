@@ -1,5 +1,9 @@
-"""Runs children under a daemon, kills the daemon, its keeper or both again and again, and has the end judged."""
+"""Runs children under a daemon, kills the daemon, its keeper or both again and again, and has the end judged.
 
+Orphans are reaped at once, as a real init does it: what somebody has to know of their ends cannot be read off a zombie.
+"""
+
+import ctypes
 import json
 import os
 import random
@@ -7,9 +11,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +26,8 @@ __all__ = ["Outcome", "Scene", "play"]
 _ROOT = Path(__file__).resolve().parents[1]
 _TWISTD = ["-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "pmdaemon"]
 _PATIENCE = 40.0
+_SET_CHILD_SUBREAPER = 36
+_LOOK = 0.005
 
 
 class Scene(NamedTuple):
@@ -59,26 +66,28 @@ class Outcome(NamedTuple):
             f"{self.scene.name}: {v.lines} lines, {v.lines / self.seconds:.0f}/s; lost {v.lost}, doubled {v.doubled}, "
             f"unordered {v.unordered}, torn {v.torn}; {v.runs} runs, killed {v.killed}, restarted {v.restarted}; "
             f"{v.ends} ends, wrong {v.wrong}, unknown {v.unknown}; {v.segments} segments, misplaced {v.misplaced}; "
+            f"{v.orphans} ended unseen, with {v.orphaned} lines; "
             f"longest write {1000 * v.blocked:.0f} ms; adopted within {slowest:.2f} s"
         )
 
 
 class _Play:
     def __init__(self, scene: Scene, place: Path, chance: random.Random) -> None:
-        self._scene = scene
-        self._chance = chance
+        self.scene = scene
+        self.chance = chance
         self.home = place / "home"
         self.truths = place / "truths"
         self._config = place / "apps.json"
         self._output = place / "output"
         self.adopted: list[float] = []
+        self.dark: list[tuple[float, float]] = []
         for directory in (self.home, self.truths):
             directory.mkdir(mode=0o777)
             os.chown(directory, -1 if scene.user is None else scene.user, -1)
         self._config.write_text(json.dumps({"apps": self._apps()}))
 
     def _apps(self) -> list[dict[str, object]]:
-        scene = self._scene
+        scene = self.scene
         common: dict[str, object] = {
             "script": scene.python,
             "restart_delay": 0,
@@ -102,20 +111,20 @@ class _Play:
 
     def begin(self) -> None:
         """Start a daemon, and wait until it has taken up its children."""
-        env = {**os.environ, "PMDAEMON_KEEPER_WITHOUT": self._scene.without}
+        env = {**os.environ, "PMDAEMON_KEEPER_WITHOUT": self.scene.without}
         env["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *(path for path in sys.path if "site-packages" in path)])
-        options = ["--port", "0", "--home", str(self.home), *self._scene.options]
+        options = ["--port", "0", "--home", str(self.home), *self.scene.options]
         if not self.adopted:
             options += ["--config", str(self._config)]
         with self._output.open("ab") as file:
             begun, at = time.monotonic(), file.seek(0, os.SEEK_END)
             self._daemon = subprocess.Popen(
-                [self._scene.python, *_TWISTD, *options],
+                [self.scene.python, *_TWISTD, *options],
                 env=env,
                 stdout=file,
                 stderr=file,
-                user=self._scene.user,
-                extra_groups=None if self._scene.user is None else [],
+                user=self.scene.user,
+                extra_groups=None if self.scene.user is None else [],
                 cwd="/",
             )
         self._until(lambda: re.search(r"PMDaemon listens", self.said()[at:]), "a daemon that listens")
@@ -129,13 +138,16 @@ class _Play:
         if victim == "keeper":
             self._kill_keeper()
             return
+        begun = time.time()
         if victim == "both":
             self._daemon.send_signal(signal.SIGSTOP)
             os.kill(self._keeper(), signal.SIGKILL)
         self._daemon.kill()
         self._daemon.wait()
-        time.sleep(self._chance.uniform(*self._scene.down))
+        time.sleep(self.chance.uniform(*self.scene.down))
         self.begin()
+        if victim == "both":
+            self.dark.append((begun, time.time()))
 
     def _kill_keeper(self) -> None:
         pid = self._keeper()
@@ -143,8 +155,9 @@ class _Play:
         self._until(lambda: self._keeper() not in (0, pid), "another keeper")
 
     def _keeper(self) -> int:
-        text = (self.home / "keeper.lock").read_text().strip()
-        return int(text or 0)
+        with suppress(OSError, ValueError):
+            return int((self.home / "keeper.lock").read_text())
+        return 0
 
     def end(self) -> None:
         """Stop all in order."""
@@ -156,10 +169,10 @@ class _Play:
         """Leave nothing behind, however it went."""
         self._daemon.kill()
         self._daemon.wait()
-        with suppress(OSError, ValueError):
-            os.kill(self._keeper(), signal.SIGKILL)
-        for each in self.truths.iterdir():
-            pid = int(each.name.rpartition("-")[2])
+        if keeper := self._keeper():
+            with suppress(OSError):
+                os.kill(keeper, signal.SIGKILL)
+        for pid in self._printers():
             with suppress(OSError):
                 if str(self.truths).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
@@ -169,13 +182,43 @@ class _Play:
         while not condition():
             if time.monotonic() > end or self._daemon.poll() is not None:
                 raise AssertionError(f"no {what}: {self.said()[-3000:]}")
-            time.sleep(0.005)
+            time.sleep(_LOOK)
+
+    @contextmanager
+    def reaping(self) -> Iterator[None]:
+        """Be the parent of all orphans meanwhile, and let the system forget the children that ended among them."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._reap, args=(over,))
+        prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: None
+        prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+    def _reap(self, over: threading.Event) -> None:
+        while not over.wait(_LOOK):
+            for pid in {*self._printers(), self._keeper()}:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG) if pid else None
+
+    def _printers(self) -> list[int]:
+        return [int(each.rpartition("-")[2]) for each in os.listdir(self.truths)]
 
 
 def play(scene: Scene, place: Path, seed: int | None = None) -> Outcome:
     """Play a scene in an empty directory."""
     chance = random.Random(seed)
     playing = _Play(scene, place, chance)
+    with playing.reaping():
+        return _played(playing)
+
+
+def _played(playing: _Play) -> Outcome:
+    scene, chance = playing.scene, playing.chance
     begun = time.monotonic()
     try:
         playing.begin()
@@ -185,6 +228,6 @@ def play(scene: Scene, place: Path, seed: int | None = None) -> Outcome:
         time.sleep(chance.uniform(*scene.pause))
         seconds = time.monotonic() - begun
         playing.end()
-        return Outcome(scene, judge(playing.home, playing.truths), playing.adopted, seconds)
+        return Outcome(scene, judge(playing.home, playing.truths, playing.dark), playing.adopted, seconds)
     finally:
         playing.clean()
