@@ -22,7 +22,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGHUP)
 class Truth(NamedTuple):
     """What a run printed, in lines by output; how it means to end, as `subprocess` has it; when its end was sure.
 
-    ``done`` is 1 when it has printed all it will, at unix seconds ``ended``; ``blocked`` is the longest a write took, in
+    ``done`` is 1 when it has printed all it will, at unix seconds ``ended``; ``blocked`` is the longest write, in
     seconds.
     """
 
