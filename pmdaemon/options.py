@@ -16,6 +16,7 @@ from twisted.python import usage
 
 import pmdaemon
 from pmdaemon import console
+from pmdaemon.core.units import size
 from pmdaemon.daemon.actions import read_ecosystem
 from pmdaemon.daemon.home import Home, HomeError
 from pmdaemon.daemon.store import StoreError
@@ -51,6 +52,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _size(text: str) -> int:
+    try:
+        return size(text)
+    except ValueError as why:
+        raise ValueError(f"a size {why}") from None
+
+
 class Options(usage.Options):
     """What ``twistd pmdaemon`` takes."""
 
@@ -61,6 +69,7 @@ class Options(usage.Options):
         ["home", None, None, "Directory of state and logs (default: $PMDAEMON_HOME or ~/.pmdaemon)"],
         ["config", "c", None, "Ecosystem file whose apps to run (JSON, YAML or TOML)"],
         ["www", None, None, "Directory of your own pages, served at /www/"],
+        ["log-cap", None, "10G", "Bytes that all logs may take, old ones are deleted then; 0 for any number", _size],
         ["tls-cert", None, None, "TLS certificate in PEM, with those that lead to its authority"],
         ["tls-key", None, None, "The certificate's key in PEM"],
         ["tls-client-ca", None, None, "Take only clients with a certificate of these authorities (PEM)"],
@@ -119,6 +128,9 @@ class Options(usage.Options):
             self["jwt_key"] = JwtKey.load(self["jwt-key-file"]) if self["jwt-key-file"] else None
             self["apps"] = read_ecosystem(self["config"]) if self["config"] else []
             self["www"] = _directory(self["www"])
+            if isinstance(self["log-cap"], int) and self["no-keeper"]:
+                raise usage.UsageError("cannot keep logs within --log-cap: with --no-keeper nobody rotates them")
+            self["log_cap"] = size(self["log-cap"])
             home = self["claimed"] = Home.claim(self["home"] or os.environ.get("PMDAEMON_HOME") or "~/.pmdaemon")
             self._check_reach(home)
         except REFUSALS as why:

@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import Any
 
+from twisted.logger import Logger
+
 from pmdaemon.core.events import Event
 from pmdaemon.core.ports import PortPool
 from pmdaemon.daemon.actions import Actions
@@ -29,12 +31,14 @@ from pmdaemon.daemon.keeperlink import KeeperLink
 from pmdaemon.daemon.kept import Birth, Keeping, Kept
 from pmdaemon.daemon.launcher import Launcher
 from pmdaemon.daemon.logs import Logs
+from pmdaemon.daemon.logtrouble import LogTrouble
 from pmdaemon.daemon.means import Means
 from pmdaemon.daemon.memory import MemoryLimits
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.portcheck import is_free
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.questions import Questions
+from pmdaemon.daemon.recovery import Recovery
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.daemon.spawn import SpawnError, spawn
 from pmdaemon.daemon.store import Store
@@ -58,7 +62,11 @@ class Parts:
     ``nofile`` are the soft and the hard limit of descriptors that were found, which the children get.
     """
 
-    def __init__(self, reactor: Any, home: Home, store: Store, *, umask: int, keeper: bool) -> None:
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, home: Home, store: Store, *, umask: int, keeper: bool, log_cap: int | None
+    ) -> None:
         self.reactor = reactor
         self.home = home
         self.store = store
@@ -72,16 +80,23 @@ class Parts:
             encode=_encode,
         )
         store.written = self.bus.soon
+        self.rebuilt = [process.id for process in store.processes()] if store.fresh else []
         self.logs = Logs(reactor, self.bus, self.journal, home.logs, time.time, writes=not keeper)
         self.supervisor = Supervisor(store, self.logs, cores=os.cpu_count() or 1, now=time.time, keeper=keeper)
+        self.recovery = Recovery(reactor, store, self.supervisor, self.journal, self.bus)
         self.sampler = Sampler(reactor, self.supervisor.roots)
         # Some are held for each child and each client; the keeper, and so the children, get the limit that was found.
         found, _ = raise_descriptor_limit()
         self.nofile = found, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        self.keeping = self._keeping() if keeper else None
+        self.keeping = self._keeping(log_cap) if keeper else None
         self.supervisor.means = self._means(umask)
         self.describer = Describer(
-            self.supervisor, self.logs, self.sampler, now=time.time, clients=lambda: len(self.factory.connections)
+            self.supervisor,
+            self.logs,
+            self.sampler,
+            now=time.time,
+            clients=lambda: len(self.factory.connections),
+            trouble=lambda: store.trouble,
         )
         flush = flush_files if self.keeping is None else partial(flush_kept, self.keeping.link.order)
         operations = Operations(self.supervisor, reactor, flush)
@@ -106,6 +121,7 @@ class Parts:
                 Audit(home.audit, time.time),
                 reactor,
                 questions.answers,
+                remembered=self._remembered,
             ),
             describer=self.describer,
             channels=self.channels,
@@ -113,7 +129,7 @@ class Parts:
         )
         self.tokens = TokenFile(home.tokens, time.time)
 
-    def _keeping(self) -> Keeping:
+    def _keeping(self, log_cap: int | None) -> Keeping:
         self._home_fd = os.open(self.home.path, os.O_PATH | os.O_CLOEXEC) if hasattr(os, "O_PATH") else -1
         link = partial(
             KeeperLink,
@@ -127,6 +143,8 @@ class Parts:
             grown=self.logs.grown,
             as_of=self.bus.as_of,
             pipes=self.home.path / "fifo",
+            total=log_cap,
+            other=LogTrouble(self.supervisor).told,
         )
 
     def _questions(self) -> Questions:
@@ -145,6 +163,11 @@ class Parts:
         self.store.commit()
         if self.keeping is not None:
             self.keeping.link.flush()
+
+    def _remembered(self) -> str | None:
+        """Make last what was done; return why that is impossible, if it is."""
+        self.bus.flush()
+        return self.store.trouble
 
     def _means(self, umask: int) -> Means:
         launcher = self.launcher = Launcher(
@@ -180,8 +203,37 @@ class Parts:
     async def adopt(self) -> None:
         """Take up the children that the keeper has, as soon as there is one. Raises KeeperError."""
         if self.keeping is not None:
-            kids = Kept.all_of(await self.keeping.link.connect())
-            Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(kids)
+            state = await self.keeping.connect()
+            for kid in state["kids"]:
+                self.store.reserve(int(kid["id"]) if kid["id"].isdecimal() else -1, kid["inc"])
+            Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(Kept.all_of(state))
+        self._tell_rebuilt()
+
+    async def reopen_logs(self) -> list[str]:
+        """Begin another file for each log that was moved away; return which cannot be. Raises KeeperError."""
+        return self.logs.reopen() if self.keeping is None else await self.keeping.reopen()
+
+    def _tell_rebuilt(self) -> None:
+        """Say that the state was gone, and of which processes that is known all the same."""
+        aside = None if self.store.set_aside is None else str(self.store.set_aside)
+        if aside is not None:
+            self.log.critical(
+                "the state {path} was damaged ({damage}) and is kept as {aside}; {count} processes are known from what "
+                "can be read of it and from the keeper",
+                path=str(self.store.path),
+                damage=self.store.damage,
+                aside=aside,
+                count=len(self.rebuilt),
+            )
+        elif self.rebuilt:
+            self.log.critical(
+                "there was no state {path}; the {count} processes that the keeper runs are known from it",
+                path=str(self.store.path),
+                count=len(self.rebuilt),
+            )
+        for id_ in self.rebuilt:
+            if id_ in self.supervisor.processes:
+                self.supervisor.processes[id_].tell("rebuilt", {"damage": self.store.damage, "set_aside": aside})
 
     def guard(self, options: Options) -> Guard:
         """Make the guard of this daemon's home."""

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from pmdaemon.daemon.home import Home
 from pmdaemon.daemon.keeperlink import KeeperError
+from pmdaemon.daemon.rebuild import rebuild
 from pmdaemon.daemon.store import Store
 from pmdaemon.daemon.systemd import Systemd
 from pmdaemon.options import REFUSALS, Options, names_of, refuse
@@ -52,7 +53,17 @@ def makeService(options: Options) -> "Daemon":
     home: Home = options["claimed"]
     try:
         store = Store(home.state)
-        parts = Parts(reactor, home, store, umask=options["umask"], keeper=not options["no-keeper"])
+        if store.fresh and not options["no-keeper"]:
+            rebuild(store, home.path / "keeper.jsonl")
+        store.settle()
+        parts = Parts(
+            reactor,
+            home,
+            store,
+            umask=options["umask"],
+            keeper=not options["no-keeper"],
+            log_cap=options["log_cap"] or None,
+        )
         parts.supervisor.load()
         if options["config"]:
             parts.supervisor.configure(options["apps"], os.path.abspath(options["config"]))
@@ -159,6 +170,18 @@ class Daemon(Service):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda *_: self.reactor.callFromThread(self._stop_reactor))
         signal.signal(signal.SIGUSR2, lambda *_: self.reactor.callFromThread(self._replace))
+        signal.signal(signal.SIGUSR1, lambda *_: self.reactor.callFromThread(self._reopen_logs))
+
+    def _reopen_logs(self) -> None:
+        """Turn to new files where the processes' logs were moved away, by logrotate say."""
+
+        def done(failed: list[str]) -> None:
+            self.log.info("the logs that were moved away are begun anew")
+            for each in failed:
+                self.log.error("cannot begin a log anew: {which}", which=each)
+
+        reopened = Deferred.fromCoroutine(self.parts.reopen_logs())
+        reopened.addCallbacks(done, lambda why: self.log.error("cannot reopen the logs: {why}", why=str(why.value)))
 
     def _replace(self) -> None:
         """Leave the children running and become the daemon that is installed now, by the same pid."""
@@ -198,6 +221,7 @@ class Daemon(Service):
         if self.parts.keeping is not None:
             await self.parts.keeping.leave(end=not self._replacing)
         self.parts.logs.shut()
+        self.parts.recovery.stop()
         self.parts.store.close()
         self.log.info("PMDaemon has stopped")
 

@@ -21,7 +21,10 @@ class ProcessObject(ProcessMetricsEntry, frozen=True, kw_only=True):
 
 
 class DaemonInfo(Struct, frozen=True, kw_only=True):
-    """The daemon itself: ``uptime`` in ms, ``memory`` in bytes, ``loop_lag`` in ms."""
+    """The daemon itself: ``uptime`` in ms, ``memory`` in bytes, ``loop_lag`` in ms.
+
+    ``trouble`` is why its state cannot be written, None while it can.
+    """
 
     version: str
     pid: int
@@ -29,6 +32,7 @@ class DaemonInfo(Struct, frozen=True, kw_only=True):
     memory: int
     clients: int
     loop_lag: float
+    trouble: str | None
 
 
 class SystemInfo(Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ class Adoption:
     def take_up(self, kids: list[Kept]) -> None:
         """Adopt those that belong to a process, end those that belong to none, then do what was missed meanwhile."""
         adopted = []
+        self._take_newer(kids)
         for kept in sorted(kids, key=lambda each: int(each.id) if each.id.isdecimal() else -1):
             process = self._owner(kept)
             if process is None:
@@ -38,6 +39,19 @@ class Adoption:
                 adopted.append((process, kept))
         for process, kept in adopted:
             self._resume(process, kept)
+
+    def _take_newer(self, kids: list[Kept]) -> None:
+        """Believe the keeper where the state could not be written: a child it does not know came after one it knows."""
+        incarnations: dict[str, set[int]] = {}
+        for kept in kids:
+            incarnations.setdefault(kept.id, set()).add(kept.inc)
+        for kept in kids:
+            process = self._supervisor.processes.get(int(kept.id)) if kept.id.isdecimal() else None
+            known = None if process is None else process.incarnation
+            if process is not None and known is not None and known not in incarnations[kept.id]:
+                newest = max(incarnations[kept.id])
+                if kept.alive and kept.inc == newest > known:
+                    process.incarnation = newest
 
     def _owner(self, kept: Kept) -> Process | None:
         """Return whose child it is. None where its end was taken to heart already, or came with that of the machine."""

@@ -33,7 +33,7 @@ _moment = lru_cache(4096)(rfc3339)
 
 
 class Describer:
-    """*now* gives unix seconds; *clients* the number of connections."""
+    """*now* gives unix seconds; *clients* the number of connections; *trouble* why the state cannot be written."""
 
     def __init__(
         self,
@@ -43,12 +43,14 @@ class Describer:
         *,
         now: Callable[[], float],
         clients: Callable[[], int],
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._supervisor = supervisor
         self._logs = logs
         self._sampler = sampler
         self._now = now
         self._clients = clients
+        self._trouble = trouble
         self._since = now()
 
     def metrics(self, selection: Selection, sample: Sample, before: Sample | None) -> ProcessMetrics:
@@ -96,6 +98,7 @@ class Describer:
                 memory=own_memory(),
                 clients=self._clients(),
                 loop_lag=round(loop_lag * 1000, 1),
+                trouble=self._trouble(),
             ),
         )
 

@@ -45,7 +45,8 @@ Answer = Callable[[Any, Caller], Awaitable[Reply]]
 class Dispatcher:
     """Carries out requests; subscribing is the connection's own business and never comes here.
 
-    *answers* are those to requests that are answered elsewhere, by their types.
+    *answers* are those to requests that are answered elsewhere, by their types; *remembered* makes last what was done,
+    and returns what keeps it from that, if anything does.
     """
 
     _log = Logger()
@@ -58,12 +59,15 @@ class Dispatcher:
         audit: Audit,
         clock: IReactorTime,
         answers: Mapping[type, Answer],
+        *,
+        remembered: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._supervisor = supervisor
         self._actions = actions
         self._describer = describer
         self._audit = audit
         self._clock = clock
+        self._remembered = remembered
         self._answers: dict[type, Answer] = {
             GetInfo: self._get_info,
             GetSystem: self._get_system,
@@ -77,6 +81,7 @@ class Dispatcher:
             check(caller, request)
             if isinstance(request, Command):
                 reply = await self._command(request, caller)
+                self._check_remembered(request)
             else:
                 reply = await self._answers[type(request)](request, caller)
             waited = not isinstance(request, Command) or request.wait is not False
@@ -91,6 +96,16 @@ class Dispatcher:
             raise InternalError(
                 "cannot carry this out: the daemon has a defect", hint="the daemon's log has the details"
             ) from None
+
+    def _check_remembered(self, command: Command) -> None:
+        """Raise where a later daemon would not know of it: what is not kept is not acknowledged."""
+        why = self._remembered()
+        if why is not None:
+            raise OperationFailed(
+                f"cannot keep the {command.action} of '{command.process}', which was carried out: {why}",
+                hint="make room on the disk of the daemon's home: it is kept as soon as that is possible",
+                details={"carried_out": True},
+            )
 
     def _record(self, caller: Caller, request: Request, outcome: str) -> None:
         if isinstance(request, Command) or (isinstance(request, GetConfig) and request.secrets):

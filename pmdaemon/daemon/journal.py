@@ -103,7 +103,10 @@ class Journal:
         self._max_age = max_age
         self._max_marks = max_marks
         self._max_tombstones = max_tombstones
-        count, size = store.db.execute(
+        self._count_all()
+
+    def _count_all(self) -> None:
+        count, size = self._store.db.execute(
             "SELECT count(*), coalesce(sum(length(body)), 0) FROM events WHERE body IS NOT NULL"
         ).fetchone()
         self._count: int = count
@@ -259,6 +262,12 @@ class Journal:
         return [(start, end) for start, end in rows]
 
     # Both
+
+    def lose(self, upto: int) -> None:
+        """Take it that of what has an id up to *upto* some may not have been written; who asks for it will be told."""
+        self._keep("tombstones_forgotten", upto)
+        self._keep("lines_lost", upto)
+        self._count_all()
 
     def lost(self, since: int, wants: Callable[[str, Identity], bool], *, logs: bool) -> Gap | None:
         """Return what is no longer retained after id *since* of the events that *wants* (by type and process) names.

@@ -5,6 +5,7 @@ lost is made again, with a new keeper where the old one has died, and what was n
 may be given twice.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -73,7 +74,7 @@ class _Wire(LineOnlyReceiver):
     def send(self, message: Fact) -> None:
         """Send one line, now as far as the socket takes it: clients are told only of what was ordered before."""
         if self.transport is not None:
-            self.transport.write(msgspec.json.encode(message) + b"\n")
+            self.transport.write(_line(message))
             self.transport.doWrite()  # type: ignore[attr-defined]  # a socket has it
 
     def close(self) -> None:
@@ -219,8 +220,8 @@ class KeeperLink:
     def heard(self, wire: _Wire, line: bytes) -> None:
         """Take one line of the keeper; one that makes no sense is told and left alone."""
         try:
-            message = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.DecodeError:
+            message = _message(line)
+        except ValueError:
             self._log.error("the keeper says what is no message: {line!r}", line=line[:200])
             return
         question = wire.questions.pop(message.get("re", 0), None)
@@ -282,6 +283,25 @@ class KeeperLink:
         over: Deferred[None] = Deferred()
         self._clock.callLater(seconds, over.callback, None)
         return over
+
+
+def _line(message: Fact) -> bytes:
+    """Return the line of a message: what is no text, in a path or a variable, is in it as the lone surrogates it is."""
+    try:
+        return msgspec.json.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(message).encode() + b"\n"
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """Return the message of a line. Raises ValueError."""
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError:
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError("not an object") from None
+        return message
 
 
 def _strange(hello: Fact) -> str:

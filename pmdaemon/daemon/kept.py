@@ -5,7 +5,7 @@ Output never comes this way: the keeper moves it into the logs and tells how far
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from zope.interface import implementer
 from pmdaemon.daemon.hold import Hold
 from pmdaemon.daemon.keeperlink import Fact, KeeperError, KeeperLink
 from pmdaemon.daemon.launch import refusal
+from pmdaemon.daemon.unheard import Unheard
 
 __all__ = ["Birth", "Keeping", "Kept", "KeptProcess"]
 
@@ -30,7 +31,8 @@ Key = tuple[str, int]
 class Birth(Struct, frozen=True, kw_only=True):
     """What a child is to the keeper: ``id`` and ``inc`` name it for ever, ``logs`` is by descriptor.
 
-    ``rights`` are ``user``, ``group``, ``umask``, ``nice`` and ``rlimits`` as far as they are set.
+    ``rights`` are ``user``, ``group``, ``umask``, ``nice`` and ``rlimits`` as far as they are set, ``note`` is a
+    `rebuild.Note`.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Birth(Struct, frozen=True, kw_only=True):
     copy: str | None = None
     on_full: str = "block"
     rights: dict[str, Any] = {}
+    note: str | None = None
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -64,7 +67,7 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 @implementer(IProcessTransport)
-class KeptProcess:
+class KeptProcess(Unheard):
     """The transport of one kept child; ``pid`` is None until exec has succeeded and from ``processEnded`` on."""
 
     pid: int | None = None
@@ -113,45 +116,14 @@ class KeptProcess:
     def loseConnection(self) -> None:
         """Its output is the keeper's business."""
 
-    def closeChildFD(self, descriptor: int) -> None:
-        """Its output is the keeper's business."""
-
-    def closeStdin(self) -> None:
-        """There is none: it reads the null device."""
-
-    def closeStdout(self) -> None:
-        """Its output is the keeper's business."""
-
-    def closeStderr(self) -> None:
-        """Its output is the keeper's business."""
-
-    def writeToChild(self, childFD: int, data: bytes) -> None:
-        """Raises KeyError, as the interface says of descriptors that cannot be written to."""
-        raise KeyError(childFD)
-
-    def write(self, data: bytes) -> None:
-        """Raises KeyError: nothing can be written to it."""
-        self.writeToChild(0, data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Raises KeyError: nothing can be written to it."""
-        self.writeToChild(0, b"")
-
-    def getHost(self) -> Any:
-        """Pipes have no address."""
-        raise NotImplementedError
-
-    def getPeer(self) -> Any:
-        """Pipes have no address."""
-        raise NotImplementedError
-
 
 class Keeping:
     """All kept children of this daemon.
 
     *grown* is called with a log's path and how far it goes now, before anything that happened later; *as_of* runs a
     function with the bus at the time, in unix seconds, at which what it tells has happened; *pipes* is the directory
-    of what children print to. What followed from an end is made last by the link before it lets the keeper forget it.
+    of what children print to; *total* is how many bytes all logs may take, None for any number; *other* takes what else
+    the keeper tells. What followed from an end is made last by the link before it lets the keeper forget it.
     """
 
     _log = Logger()
@@ -163,13 +135,28 @@ class Keeping:
         grown: Callable[[str, int], None],
         as_of: Callable[[float, Callable[[], None]], None],
         pipes: Path,
+        total: int | None,
+        other: Callable[[Fact], None],
     ) -> None:
         self._grown = grown
         self._as_of = as_of
         self._pipes = pipes
+        self._total = total
+        self._other = other
         self._kids: dict[Key, KeptProcess] = {}
         self._paths: dict[Key, dict[str, str]] = {}
         self.link = link(self._fact, self._again)
+
+    async def connect(self) -> Fact:
+        """Connect to the keeper, and return its state. Raises KeeperError."""
+        state = await self.link.connect()
+        self.link.post("total", bytes=self._total)
+        return state
+
+    async def reopen(self) -> list[str]:
+        """Have the keeper begin another file for each log that was moved away; return which cannot be, and why."""
+        answer = await self.link.order("reopen")
+        return [f"{path}: {why}" for path, why in answer["ok"]["failed"].items()]
 
     def spawn(
         self,
@@ -195,6 +182,7 @@ class Keeping:
             logs=birth.logs,
             copy=birth.copy,
             on_full=birth.on_full,
+            note=birth.note,
             **birth.rights,
         )
         order.addCallbacks(
@@ -273,9 +261,12 @@ class Keeping:
             self._gone((fact["id"], fact["inc"]), fact.get("end", {}))
         elif event == "stillborn":
             self._stillborn((fact["id"], fact["inc"]))
+        else:
+            self._other(fact)
 
     def _again(self, state: Fact) -> None:
         """After the connection was made anew: take up what happened in between. What is told twice counts once."""
+        self.link.post("total", bytes=self._total)
         told = set()
         for about in state["kids"]:
             key = about["id"], about["inc"]

@@ -24,6 +24,7 @@ from pmdaemon.daemon.monitor import HealthMonitor
 from pmdaemon.daemon.pidfiles import PidFiles
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.readiness import LogLineReady, NotifyReady, PortReady
+from pmdaemon.daemon.rebuild import note_of
 from pmdaemon.errors import PMDaemonError
 from pmdaemon.keeper.identity import NoSuchAccount, owner_of, owner_or_nobody
 
@@ -173,6 +174,7 @@ class Launcher:
             copy=both,
             on_full=process.spec.on_full,
             rights={"umask": self._umask, **process.spec.rights},
+            note=note_of(process),
         )
 
     def _failed(self, process: Process, child: Child, reason: str) -> None:

@@ -181,6 +181,10 @@ class Logs:
                 if log.follower is not None:
                     log.follower.told(end)
 
+    def reopen(self) -> list[str]:
+        """Begin another file for each log that was moved away; return which cannot be, and why."""
+        return self._open.reopen()
+
     def _told(self, path: str, start: int, end: int) -> None:
         for log in self._by_path.get(path, ()):
             if start < log.end:  # somebody has emptied the file
@@ -279,13 +283,13 @@ class Logs:
             if not log.published:
                 self._follow(log)
             log.fillers = [filler for filler in log.fillers if filler.behind]
+            self._journal.lose_marks(log.who.id, log.stream, log.file.base)
             if log.whole_since is None or since < log.whole_since:
                 log.whole_since = since
                 whole = self._fill_up(log, since)
         return list(log.fillers), whole
 
     def _fill_up(self, log: _Log, since: int) -> bool:
-        self._journal.lose_marks(log.who.id, log.stream, log.file.base)
         floor = log.file.line_start(max(0, log.followed_from - _MAX_FILL))
         untold = self._untold(log, since)
         for start, end in untold:

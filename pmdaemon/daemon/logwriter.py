@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from twisted.logger import Logger
 
-from pmdaemon.daemon.logfile import INDEX_SUFFIX, RECORD, SPACING, open_regular
+from pmdaemon.keeper.layout import INDEX_SUFFIX, RECORD, SPACING, base_of, open_regular
 
 __all__ = ["LogWriter"]
 
@@ -23,7 +23,8 @@ class LogWriter:
     """Appends to one file, which is created where its directory exists; OSError where it cannot be opened.
 
     ``now`` is Unix time in seconds. ``told(path, start, end)`` is called once per append that wrote anything, with
-    offsets in the file. Bytes that cannot be written (the disk is full) are dropped and counted: nothing is raised.
+    absolute offsets: where a keeper has rotated the log before, the file begins at ``base``. Bytes that cannot be
+    written (the disk is full) are dropped and counted: nothing is raised.
     Where bytes were dropped inside a line, a newline is put in their place before the next, so that what came before
     and what comes after are never read as one line. All other bytes are the process's own.
     """
@@ -37,10 +38,10 @@ class LogWriter:
         self._told = told
         self._mid_line = self._torn = False
         self._stamped = self._complained = float("-inf")
-        self._descriptor, self._index = _open_both(path)
-        self.end = os.fstat(self._descriptor).st_size
-        """The offset after the last byte of the file, as far as this knows."""
-        self._mend_index()
+        self._descriptor = self._index = _CLOSED
+        self.base = self.end = 0
+        """The offsets of the first byte of the file and after its last, as far as this knows."""
+        self.reopen()
 
     def append(self, data: bytes) -> None:
         """Write the bytes, as many of them as fit."""
@@ -58,6 +59,27 @@ class LogWriter:
         if written:
             self._tell(written)
 
+    def reopen(self) -> None:
+        """Turn to the file that is at the path now; OSError where none can be opened, and the old one is kept.
+
+        Another file than before begins at the offset at which that one ends.
+        """
+        log, index = _open_both(self.path)
+        if self._descriptor != _CLOSED and not os.path.samestat(os.fstat(log), os.fstat(self._descriptor)):
+            self._begin(index, self.end)
+        self.close()
+        self._descriptor, self._index = log, index
+        self.base = base_of(self.path)
+        self.end = self.base + os.fstat(log).st_size
+        self._mid_line = self._torn = False
+        self._stamped = float("-inf")
+        self._mend_index()
+
+    def _begin(self, index: int, base: int) -> None:
+        with suppress(OSError):
+            os.ftruncate(index, 0)
+            os.write(index, RECORD.pack(0, base))
+
     def close(self) -> None:
         """Close the files; what is appended after this is dropped."""
         for descriptor in {self._descriptor, self._index} - {_CLOSED}:
@@ -66,7 +88,7 @@ class LogWriter:
 
     def _tell(self, written: int) -> None:
         # Asked of the file: another writer may have appended to it, or a user emptied it.
-        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        end = self.base + os.lseek(self._descriptor, 0, os.SEEK_CUR)
         start = end - written
         if start < self.end:
             self._forget_times()
@@ -98,14 +120,19 @@ class LogWriter:
 
     def _mend_index(self) -> None:
         """Cut a torn record off, so that the next one begins where a reader looks for it."""
-        size = os.fstat(self._index).st_size if self.end else 0
+        size = os.fstat(self._index).st_size if self.end > self.base else self._first
         with suppress(OSError):
             os.ftruncate(self._index, size - size % RECORD.size)
+
+    @property
+    def _first(self) -> int:
+        """How many bytes of the index tell where the file begins."""
+        return RECORD.size if self.base and os.fstat(self._index).st_size >= RECORD.size else 0
 
     def _forget_times(self) -> None:
         self._stamped = float("-inf")
         with suppress(OSError):
-            os.ftruncate(self._index, 0)
+            os.ftruncate(self._index, self._first)
 
 
 def _open_both(path: str) -> tuple[int, int]:

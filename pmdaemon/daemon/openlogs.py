@@ -52,6 +52,16 @@ class OpenLogs:
         if path in self._writers:
             self._writers[path].append(data)
 
+    def reopen(self) -> list[str]:
+        """Turn to the files that are at the paths now; return those that cannot be opened, and why."""
+        failed = []
+        for path, writer in self._writers.items():
+            try:
+                writer.reopen()
+            except OSError as why:
+                failed.append(f"{path}: {why.strerror}")
+        return failed
+
     def close(self, paths: Iterable[str]) -> None:
         """Use *paths* once less, and close those that nobody uses any more."""
         for path in paths:

@@ -6,7 +6,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from zope.interface import implementer
 from pmdaemon.daemon.launch import SpawnError, launch
 from pmdaemon.daemon.leftovers import Leftovers
 from pmdaemon.daemon.pipes import OutputPipe
+from pmdaemon.daemon.unheard import Unheard
 from pmdaemon.keeper.identity import Owner
 
 __all__ = ["SpawnError", "SpawnedProcess", "spawn"]
@@ -56,7 +57,7 @@ def spawn(
 
 
 @implementer(IProcessTransport)
-class SpawnedProcess:
+class SpawnedProcess(Unheard):
     """The transport of one child; ``pid`` is None from just before ``processEnded`` is called."""
 
     pid: int | None
@@ -108,37 +109,6 @@ class SpawnedProcess:
         """As `loseConnection`, for one of 1 and 2; ``childConnectionLost`` is called at the end all the same."""
         if descriptor in self._pipes:
             self._pipes[descriptor].close()
-
-    def closeStdin(self) -> None:
-        """There is none: it reads the null device."""
-
-    def closeStdout(self) -> None:
-        """Read no more of its standard output."""
-        self.closeChildFD(1)
-
-    def closeStderr(self) -> None:
-        """Read no more of its errors."""
-        self.closeChildFD(2)
-
-    def writeToChild(self, childFD: int, data: bytes) -> None:
-        """Raises KeyError, as the interface says of descriptors that cannot be written to."""
-        raise KeyError(childFD)
-
-    def write(self, data: bytes) -> None:
-        """Raises KeyError: nothing can be written to it."""
-        self.writeToChild(0, data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Raises KeyError: nothing can be written to it."""
-        self.writeToChild(0, b"")
-
-    def getHost(self) -> Any:
-        """Pipes have no address."""
-        raise NotImplementedError
-
-    def getPeer(self) -> Any:
-        """Pipes have no address."""
-        raise NotImplementedError
 
     def reapProcess(self) -> None:
         """Called by Twisted at each SIGCHLD."""

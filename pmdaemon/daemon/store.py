@@ -1,12 +1,16 @@
 """The daemon's memory in SQLite: what is declared, what is to run, and the id sequence's epoch.
 
-Writes gather in one transaction that ``commit`` ends, once a reactor turn. Events have their own file, ``journal``.
+Writes gather in one transaction that ``commit`` ends, once a reactor turn. Events have their own file, ``journal``. A
+file that is damaged is set aside whole; what is put into a new one beside what can be read of it is ``rebuild``'s.
 """
 
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -69,6 +73,15 @@ CREATE INDEX IF NOT EXISTS log_marks_by_log ON log_marks (process, stream, end, 
 """
 
 
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_COUNTERS = ("last_process_id", "last_incarnation")
+_HOUR = 3600
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """What is in the file is not what was written."""
+
+
 class StoreError(Exception):
     """The state cannot be used; the text is one line for the user, and the file was left as it was."""
 
@@ -104,7 +117,10 @@ class StoredProcess(Struct, frozen=True):
 class Store:
     """The open database. Raises StoreError where it cannot be opened.
 
-    ``written`` is called after each write, so that whoever ends the turn can ``commit``.
+    ``written`` is called after each write, so that whoever ends the turn can ``commit``. ``fresh`` tells that nobody
+    knows what is declared, and ``settle`` that it is known from now on; ``set_aside`` is where a damaged file is now,
+    and ``damage`` what was found in it. ``trouble`` is why it cannot be written at present: from the first write that
+    fails, when ``failed`` is called, what is on disk stays as it was until ``mend``.
     """
 
     _log = Logger()
@@ -112,26 +128,46 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written: Callable[[], None] = lambda: None
-        self.reopen()
+        self.failed: Callable[[], None] = lambda: None
+        self.trouble: str | None = None
+        self._mending = False
+        self.fresh = False
+        self.damage: str | None = None
+        self.set_aside: Path | None = None
         try:
+            self._open()
+        except _Damaged as why:
+            self.damage, self.set_aside = str(why), _set_aside(path)
+            self._open()
+            self._salvage(self.set_aside)
+
+    def _open(self) -> None:
+        try:
+            self._connect()
             self._prepare()
-        except sqlite3.Error as why:
-            self.db.close()
-            raise StoreError(f"cannot open the state {path}: {why}") from why
         except StoreError:
             self.db.close()
             raise
+        except (OSError, sqlite3.Error) as why:
+            with suppress(AttributeError):  # it may not even have been opened
+                self.db.close()
+            if isinstance(why, _Damaged) or getattr(why, "sqlite_errorcode", None) in _DAMAGE:
+                raise _Damaged(str(why)) from why
+            raise StoreError(f"cannot open the state {self.path}: {why}") from why
 
     def reopen(self) -> None:
         """Open the file again after ``close``: SQLite may not be taken over a fork. Raises StoreError."""
         try:
-            self.db = sqlite3.connect(self.path, isolation_level=None, timeout=_PATIENCE)
-            self.path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-            # The home's lock is ours, so nobody else has a say here; who held up a write would hold up the daemon.
-            self.db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self.db.execute("PRAGMA synchronous = NORMAL")
+            self._connect()
         except (OSError, sqlite3.Error) as why:
             raise StoreError(f"cannot open the state {self.path}: {why}") from why
+
+    def _connect(self) -> None:
+        self.db = sqlite3.connect(self.path, isolation_level=None, timeout=_PATIENCE)
+        self.path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        # The home's lock is ours, so nobody else has a say here; who held up a write would hold up the daemon.
+        self.db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self.db.execute("PRAGMA synchronous = NORMAL")
 
     def _prepare(self) -> None:
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
@@ -140,6 +176,9 @@ class Store:
                 f"cannot open the state {self.path}: it was written by a newer pmdaemon "
                 f"(schema {version}, this one knows {SCHEMA_VERSION}); install that version or give another --home"
             )
+        (found,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise _Damaged(" ".join(found.split()))
         # An epoch that was lost with the machine's power would be given out again: only this write waits for the disk.
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA journal_mode = WAL")
@@ -147,10 +186,35 @@ class Store:
         self.db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.db.execute("INSERT INTO meta VALUES ('epoch', 1) ON CONFLICT DO UPDATE SET value = value + 1")
         self.db.execute("PRAGMA synchronous = NORMAL")
-        row = self.db.execute("SELECT value FROM meta WHERE key = 'last_process_id'").fetchone()
-        self._last_process_id = -1 if row is None else int(row[0])
-        row = self.db.execute("SELECT value FROM meta WHERE key = 'last_incarnation'").fetchone()
-        self._last_incarnation = 0 if row is None else int(row[0])
+        counters = dict(self.db.execute("SELECT key, value FROM meta").fetchall())
+        self.fresh = "settled" not in counters
+        self._last_process_id, self._last_incarnation = (
+            int(counters.get(name, first)) for name, first in zip(_COUNTERS, (-1, 0), strict=True)
+        )
+
+    def _salvage(self, damaged: Path) -> None:
+        """Take over what can still be read of the file that was set aside, and give out no number again."""
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True)) as old:
+            known = dict(_readable(old, "SELECT key, value FROM meta"))
+            self.reserve(*(int(known.get(name, -1)) for name in _COUNTERS))
+            # Where the epoch cannot be read: no daemon was started more often than once an hour since 1970.
+            epoch = max(int(known.get("epoch", 0)), int(damaged.stat().st_mtime) // _HOUR)
+            self.write("UPDATE meta SET value = ? WHERE key = 'epoch'", epoch + 1)
+            apps = set()
+            for name, body, source in _readable(old, "SELECT name, spec, source FROM apps ORDER BY rowid"):
+                with suppress(StoreError, TypeError):
+                    self.save_app(StoredApp(self._spec(name, body), source))
+                    apps.add(name)
+            for row in _readable(old, "SELECT * FROM processes ORDER BY id"):
+                with suppress(ValueError, TypeError, msgspec.MsgspecError):
+                    process = msgspec.convert(_as_stored(row), StoredProcess, strict=False)
+                    if process.app in apps:
+                        self.save_process(process)
+
+    def settle(self) -> None:
+        """Make last what a fresh state was given; from now on what is not in it is not declared."""
+        self.write("INSERT OR REPLACE INTO meta VALUES ('settled', 1)")
+        self.commit()
 
     @property
     def epoch(self) -> int:
@@ -162,8 +226,10 @@ class Store:
         """Run *statement* inside the open transaction, opening one where there is none; return the rows it touched.
 
         A write that fails (a full disk) is logged and does not raise: the children go on, and what was kept before
-        stays as it was.
+        stays as it was until all is written anew.
         """
+        if self.trouble is not None:
+            return 0
         try:
             if not self.db.in_transaction:
                 self.db.execute("BEGIN IMMEDIATE")
@@ -182,11 +248,30 @@ class Store:
             self.db.execute("COMMIT")
         except sqlite3.DatabaseError as why:
             self._cannot_write(why)
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
 
     def _cannot_write(self, why: Exception) -> None:
-        self._log.critical("cannot write the state {path}: {why}", path=str(self.path), why=str(why))
+        if self.db.in_transaction:
+            with suppress(sqlite3.DatabaseError):
+                self.db.execute("ROLLBACK")
+        if not self._mending:
+            self._log.critical(
+                "cannot write the state {path}: {why}; the processes go on, and all is written when that can be again",
+                path=str(self.path),
+                why=str(why),
+            )
+        self.trouble = str(why)
+        self.failed()
+
+    def mend(self, rewrite: Callable[[], None]) -> bool:
+        """Have *rewrite* write anew all apps and processes there are; return whether that has succeeded, and lasts."""
+        self._mending, self.trouble = True, None
+        self.write("DELETE FROM apps")
+        self.write("DELETE FROM processes")
+        self.reserve(-1, -1)
+        rewrite()
+        self.commit()
+        self._mending = False
+        return self.trouble is None
 
     def close(self) -> None:
         """Commit and close the file."""
@@ -204,6 +289,13 @@ class Store:
         self._last_incarnation += 1
         self.write("INSERT OR REPLACE INTO meta VALUES ('last_incarnation', ?)", self._last_incarnation)
         return self._last_incarnation
+
+    def reserve(self, process_id: int, incarnation: int) -> None:
+        """Give out neither these numbers again nor any that is lower."""
+        self._last_process_id = max(self._last_process_id, process_id)
+        self._last_incarnation = max(self._last_incarnation, incarnation)
+        for name, value in zip(_COUNTERS, (self._last_process_id, self._last_incarnation), strict=True):
+            self.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", name, value)
 
     def save_app(self, app: StoredApp) -> None:
         """Keep an app's declaration under its name."""
@@ -245,3 +337,23 @@ class Store:
 def _as_stored(row: tuple[object, ...]) -> dict[str, object]:
     stored = dict(zip(StoredProcess.__struct_fields__, row, strict=True))
     return {**stored, "failures": msgspec.json.decode(str(stored["failures"]))}
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file, with what belongs to it, so that it tells when it was last written."""
+    stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{stamp}.{number}")
+    for suffix in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _readable(db: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """Yield rows as far as they can be read."""
+    with suppress(sqlite3.Error):
+        yield from db.execute(query)

@@ -256,6 +256,14 @@ class Supervisor:
             self._saved[process.id] = kept
             self._store.save_process(kept)
 
+    def save_all(self) -> None:
+        """Keep everything, whether it has changed or not."""
+        self._saved.clear()
+        for app in self.apps.values():
+            self._store.save_app(StoredApp(app.spec, app.source))
+        for process in self.processes.values():
+            self.save(process)
+
     def forget(self, process: Process, *, purge: bool = False) -> None:
         """Drop a process that has ended, and its app with the last of them [R7]."""
         self.processes.pop(process.id, None)

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from pmdaemon.keeper.crash import crash_at
@@ -42,6 +42,7 @@ class Housekeeper:
         self._due: dict[str, Limits] = {}
         self._owners: dict[str, Owner | None] = {}
         self._elsewhere: set[str] = set()
+        self._capped: dict[str, int] = {}
         self._running = False
 
     def look(self, log: SegmentedLog) -> None:
@@ -56,6 +57,19 @@ class Housekeeper:
                 return
             self._running = True
         _thread.start_new_thread(self._run, ())
+
+    def set_total(self, total: int | None, logs: Iterable[SegmentedLog]) -> None:
+        """Have all logs together take no more than *total*; those that are written, *logs*, are looked at soon."""
+        if total != self._total:
+            self._total = total
+            for log in logs:
+                self.look(log)
+
+    def news(self) -> dict[str, int]:
+        """Return how many bytes of which logs were deleted for the sake of the total since this was last called."""
+        with self._lock:
+            capped, self._capped = self._capped, {}
+        return capped
 
     def _run(self) -> None:
         if sys.platform == "linux":
@@ -98,20 +112,26 @@ class Housekeeper:
             self._free(_used_by(path, old) - limits.total, old)
 
     def _keep_total(self) -> None:
-        if self._total is None:
+        total = self._total
+        if total is None:
             return
         logs = all_segments(self._directory) | {path: segments(path) for path in self._elsewhere}
         used = _used_in(self._directory) + sum(_used_by(path, logs[path]) for path in self._elsewhere)
-        if used > self._total:
-            self._free(used - self._total, sorted((each for old in logs.values() for each in old), key=_last_written))
+        if used > total:
+            freed = self._free(used - total, sorted((each for old in logs.values() for each in old), key=_last_written))
+            with self._lock:
+                for path, size in freed.items():
+                    self._capped[path] = self._capped.get(path, 0) + size
 
-    def _free(self, excess: int, old: list[Segment]) -> None:
-        """Delete the first of *old* until so many bytes are free."""
+    def _free(self, excess: int, old: list[Segment]) -> dict[str, int]:
+        """Delete the first of *old* until so many bytes are free; return how many are, by log."""
+        freed: dict[str, int] = {}
         for segment in old:
-            if excess <= 0:
+            if sum(freed.values()) >= excess:
                 break
-            excess -= _size_of(segment)
+            freed[segment.log] = freed.get(segment.log, 0) + _size_of(segment)
             self._remove(segment)
+        return freed
 
     def _pack(self, segment: Segment) -> None:
         try:

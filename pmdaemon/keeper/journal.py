@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Journal", "Record"]
+__all__ = ["Journal", "Record", "read_journal"]
 
 Record = dict[str, Any]
 
@@ -30,11 +30,7 @@ class Journal:
 
         A torn record, of a keeper that was killed or had no space, is left out, and cut off where it is the last.
         """
-        records = []
-        with open(self.path, "rb") as file:
-            for line in file:
-                self._size += len(line) if line.endswith(b"\n") else 0
-                records += _record(line)
+        records, self._size = read_journal(self.path)
         self._cut()
         self._records = self._needed = len(records)
         return records
@@ -79,6 +75,19 @@ class Journal:
     def _cut(self) -> None:
         """Take off what is left of a record that did not fit, so that the next one begins a line."""
         os.ftruncate(self._fd, self._size)
+
+
+def read_journal(path: str) -> tuple[list[Record], int]:
+    """Return what was written, oldest first, and how many bytes of it are whole lines; somebody may be writing.
+
+    Raises OSError.
+    """
+    records, size = [], 0
+    with open(path, "rb") as file:
+        for line in file:
+            size += len(line) if line.endswith(b"\n") else 0
+            records += _record(line)
+    return records, size
 
 
 def _record(line: bytes) -> list[Record]:

@@ -22,7 +22,7 @@ class Kid:
     and was ``seen`` if this keeper, not only one before it, knew it alive. ``exit`` is what the daemon is told of its
     end, None until then. ``asked`` is the last signal meant to stop it. ``known`` are those of its tree that were
     there when it was asked, each with whether it has had that signal. ``settle`` is there while it is not known whether
-    it has become its program, and finds out.
+    it has become its program, and finds out. ``note`` is the daemon's.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Kid:
         cookie: Mark,
         brand: int | None,
         cgroup: str | None,
+        note: str | None = None,
     ) -> None:
         self.key = key
         self.logs = logs
@@ -43,6 +44,7 @@ class Kid:
         self.cookie = cookie
         self.brand = brand
         self.cgroup = cgroup
+        self.note = note
         self.pid = self.start = 0
         self.boot = ""
         self.at = 0.0
@@ -66,6 +68,7 @@ class Kid:
             cookie=order.cookie,
             brand=brand,
             cgroup=cgroup,
+            note=order.note,
         )
 
     @property
@@ -117,6 +120,7 @@ class Kid:
             cookie=self.cookie,
             brand=self.brand,
             cgroup=self.cgroup,
+            note=self.note,
         )
 
     def stop(self) -> Record:
@@ -165,6 +169,7 @@ def _born(key: Key, record: Record) -> Kid:
         cookie=(name, value),
         brand=record["brand"],
         cgroup=record["cgroup"],
+        note=record.get("note"),
     )
     kid.pid, kid.start, kid.boot, kid.at = (record[name] for name in ("pid", "start", "boot", "at"))
     return kid

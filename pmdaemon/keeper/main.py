@@ -33,6 +33,7 @@ LOCKED = 75
 """Exit code where another keeper has the home."""
 
 _SOCKET = "keeper.sock"
+_CAPPED = 1.0  # seconds
 _IDLE = 60.0  # seconds without a daemon and without a child, after which nobody needs a keeper
 
 
@@ -46,11 +47,11 @@ class _Keeper:
         self._pipes = os.path.join(home, "fifo")
         os.makedirs(self._pipes, 0o700, exist_ok=True)
         journal = Journal(os.path.join(home, "keeper.jsonl"))
-        housekeeper = Housekeeper(os.path.join(home, "logs"), say=log.write)
+        self._housekeeper = Housekeeper(os.path.join(home, "logs"), say=log.write)
         self._cgroups = Cgroups(home)
         self._loop = Loop()
         self._server = Server(self._loop, socket.socket(fileno=os.dup(handover.listening)), self._execute)
-        self._shelf = Shelf(self._server.grown, housekeeper.look, private=os.path.join(home, "logs"))
+        self._shelf = Shelf(self._server.grown, self._housekeeper.look, private=os.path.join(home, "logs"))
         self._lives = Lives(
             self._loop, journal, tell=self._server.tell, open_outlets=self._open_outlets, note=log.write
         )
@@ -71,11 +72,13 @@ class _Keeper:
             remains=self._remains,
             shelf=self._shelf,
             features=summary(cgroup=self._cgroups.base is not None),
+            set_total=lambda total: self._housekeeper.set_total(total, self._shelf),
             upgrade=self._succession.order,
             quit=self._quit,
         )
         self._adopt(journal)
         self._loop.last = self._server.flush
+        self._tell_capped()
         self._idle()
 
     def run(self) -> None:
@@ -126,6 +129,12 @@ class _Keeper:
 
     def _execute(self, order: Message, reply: Reply) -> None:
         self._orders.execute(order, reply)
+
+    def _tell_capped(self) -> None:
+        """Tell what the housekeeper had to delete, whose thread tells nobody."""
+        for path, size in self._housekeeper.news().items():
+            self._server.tell({"ev": "capped", "path": path, "bytes": size})
+        self._loop.later(_CAPPED, self._tell_capped)
 
     def _reaped(self, pid: int, status: int) -> bool:
         return self._succession.reaped(pid, status) or self._lives.reaped(pid, status)

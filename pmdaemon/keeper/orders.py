@@ -41,6 +41,7 @@ class Orders:
         remains: Remains,
         shelf: Shelf,
         features: list[str],
+        set_total: Callable[[int | None], None],
         upgrade: Callable[[list[str] | None, Reply], None],
         quit: Callable[[], None],
     ) -> None:
@@ -49,6 +50,7 @@ class Orders:
         self._remains = remains
         self._shelf = shelf
         self._features = features
+        self._set_total = set_total
         self._upgrade = upgrade
         self._quit = quit
         self._known: dict[str, Callable[[Message], Message]] = {
@@ -61,6 +63,7 @@ class Orders:
             "state": self._state,
             "limits": self._limits,
             "reopen": self._reopen,
+            "total": self._total,
             "flush": self._flush,
             "quit": self._end,
         }
@@ -185,6 +188,11 @@ class Orders:
 
     def _reopen(self, order: Message) -> Message:
         return self._each(self._shelf, SegmentedLog.reopen)
+
+    def _total(self, order: Message) -> Message:
+        """Have all logs together take so many bytes at most; without ``bytes``, any number."""
+        self._set_total(get(order, "bytes", natural_in, None))
+        return {"ok": {}}
 
     def _flush(self, order: Message) -> Message:
         """Empty the logs of an id, or those at ``paths``, also while nobody writes them."""

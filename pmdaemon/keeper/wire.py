@@ -50,6 +50,7 @@ class LogOrder(NamedTuple):
 class Spawn(NamedTuple):
     """An order to start a child, checked.
 
+    ``note`` is whatever the daemon wants to find again with the child, should it have forgotten all else.
     ``logs`` is by descriptor, 1 and 2; ``copy`` takes both. ``groups`` None stands for those of the user. ``rlimits``
     are soft and hard, -1 for none.
     """
@@ -70,6 +71,7 @@ class Spawn(NamedTuple):
     nice: int | None
     rlimits: dict[str, tuple[int, int]]
     on_full: str
+    note: str | None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -96,6 +98,7 @@ class Spawn(NamedTuple):
             nice=get(order, "nice", _integer, None),
             rlimits=get(order, "rlimits", _rlimits, {}),
             on_full=get(order, "on_full", _on_full, "block"),
+            note=get(order, "note", text_in, None),
         )
 
 

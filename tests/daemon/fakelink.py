@@ -59,7 +59,8 @@ class FakeLink:
 
     def ops(self, *names: str) -> list[tuple[str, str, int]]:
         """The orders of these names, or all: what and to whom."""
-        return [(each["op"], each["id"], each["inc"]) for each in self.orders if not names or each["op"] in names]
+        orders = [each for each in self.orders if "id" in each]
+        return [(each["op"], each["id"], each["inc"]) for each in orders if not names or each["op"] in names]
 
 
 def about(id_: str, inc: int, pid: int, **more: Any) -> Message:

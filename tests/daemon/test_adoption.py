@@ -29,6 +29,8 @@ class AdoptionTests(SupervisedTestCase):
             grown=lambda path, end: None,
             as_of=lambda at, tell: tell(),
             pipes=Path("/nowhere"),
+            total=None,
+            other=lambda fact: None,
         )
         adoption = Adoption(self.daemon.supervisor, keeping, self.daemon.launcher, self.daemon.logs)  # type: ignore[arg-type]
         adoption.take_up(Kept.all_of({"kids": list(kids)}))

@@ -106,7 +106,7 @@ class SystemTests(WorldCase):
         self.assertEqual(told["memory"], {"total": 1000, "used": 250, "available": 750, "usage_percent": 25.0})
         self.assertEqual(told["load"], {"one": 0.5, "five": 0.25, "fifteen": 0.12})
         daemon = told["daemon"]
-        self.assert_keys(daemon, "version", "pid", "uptime", "memory", "clients", "loop_lag")
+        self.assert_keys(daemon, "version", "pid", "uptime", "memory", "clients", "loop_lag", "trouble")
         self.assertEqual((daemon["version"], daemon["pid"]), (pmdaemon.__version__, os.getpid()))
         self.assertEqual((daemon["uptime"], daemon["clients"], daemon["loop_lag"]), (1500, 1, 12.3))
         self.assertGreater(daemon["memory"], 1_000_000)

@@ -153,6 +153,17 @@ class TalkTests(LinkCase):
         self.assertEqual((await second)["ok"], {"pid": 2})
         self.assertEqual((await self.fails(first)).answer["error"], "no")
 
+    async def test_what_is_no_text(self) -> None:
+        """A path or a variable may hold any bytes; they come and go as lone surrogates."""
+        await self.begin()
+        env = {"A": "\udcff", "B": "\u20ac"}
+        self.link.post("spawn", id="1", env=env)
+        await until(lambda: self.keeper.batches)
+        self.assertEqual(self.keeper.orders[0]["env"], env)
+        self.keeper.say({"ev": "log", "path": "/\udcff", "end": 1})
+        await until(lambda: self.facts)
+        self.assertEqual(self.facts[0]["path"], "/\udcff")
+
     async def test_facts(self) -> None:
         await self.begin()
         self.keeper.say({"ev": "log", "path": "x", "end": 1}, {"ev": "exit", "id": "1", "inc": 1})

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from pmdaemon.daemon.child import Child
+from pmdaemon.daemon.keeperlink import Fact
 from pmdaemon.daemon.kept import Birth, Keeping, Kept, KeptProcess
 from tests.daemon.fakelink import FakeLink, about
 
@@ -21,6 +22,7 @@ class KeptCase(SynchronousTestCase):
         self.told: list[object] = []
         self.failures: list[str] = []
         self.times: list[float] = []
+        self.others: list[Fact] = []
         links: list[FakeLink] = []
 
         def link(fact: object, again: object) -> FakeLink:
@@ -32,6 +34,8 @@ class KeptCase(SynchronousTestCase):
             grown=lambda path, end: self.told.append((path, end)),
             as_of=self._as_of,
             pipes=Path("/nowhere"),
+            total=None,
+            other=self.others.append,
         )
         (self.link,) = links
         self.child = Child(self, 1.0)

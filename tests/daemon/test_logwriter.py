@@ -7,8 +7,9 @@ import stat
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from pmdaemon.daemon.logfile import INDEX_SUFFIX, RECORD
+from pmdaemon.daemon.logfile import INDEX_SUFFIX, RECORD, LogFile
 from pmdaemon.daemon.logwriter import LogWriter
+from pmdaemon.keeper.segments import Limits, SegmentedLog
 
 
 class Disk:
@@ -91,6 +92,65 @@ class Appending(WriterCase):
         writer.close()
         writer.append(b"x\n")
         self.assertEqual((writer.dropped_bytes, self.content()), (2, b""))
+
+
+class Rotated(WriterCase):
+    """A log that a keeper has rotated before: offsets go on from there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.rotate(b"one\n")
+
+    def rotate(self, data: bytes) -> None:
+        log = SegmentedLog(self.path, Limits(), now=lambda: self.time)
+        log.append(data)
+        log.rotate()
+        log.close()
+
+    def read(self) -> tuple[int, bytes, list[float | None]]:
+        """Where the log ends, what is in it, and when its lines were written, as a reader finds it."""
+        file = LogFile(self.path)
+        self.addCleanup(file.close)
+        data = file.read(0, file.end())
+        return file.end(), data, [file.time_at(offset) for offset in range(0, len(data), 4)]
+
+    def test_offsets_go_on(self) -> None:
+        self.writer().append(b"two\n")
+        self.time += 1
+        writer = self.writer()
+        self.assertEqual((writer.base, writer.end), (4, 8))
+        writer.append(b"six\n")
+        self.assertEqual([told[1:] for told in self.told], [(4, 8), (8, 12)])
+        self.assertEqual(self.read(), (12, b"one\ntwo\nsix\n", [1000.0, 1000.0, 1001.0]))
+
+    def test_emptied_by_somebody(self) -> None:
+        writer = self.writer()
+        writer.append(b"two\n" * 5)
+        os.truncate(self.path, 0)
+        writer.append(b"six\n")
+        self.assertEqual(self.told[-1][1:], (4, 8))
+        self.assertEqual(self.read()[:2], (8, b"one\nsix\n"))
+
+    def test_a_keeper_goes_on_after_it(self) -> None:
+        self.writer().append(b"two\n")
+        self.rotate(b"six\n")
+        self.assertEqual(self.read()[:2], (12, b"one\ntwo\nsix\n"))
+
+    def test_reopened(self) -> None:
+        """The moved file is written until then; what comes after it begins anew."""
+        writer = self.writer()
+        os.rename(self.path, self.path + ".moved")
+        writer.append(b"two\n")
+        writer.reopen()
+        writer.append(b"six\n")
+        with open(self.path + ".moved", "rb") as file:
+            self.assertEqual((file.read(), self.content()), (b"two\n", b"six\n"))
+        self.assertEqual(self.told[-1][1:], (8, 12))
+        self.assertEqual(self.read()[0], 12)
+        os.rename(self.directory, self.directory + ".gone")
+        self.assertRaises(OSError, writer.reopen)
+        writer.append(b"ten\n")
+        self.assertEqual(writer.dropped_bytes, 0, "what it had is kept")
 
 
 class Opening(WriterCase):

@@ -71,6 +71,8 @@ class WordsTests(RefusedStartCase):
             (["--allow-origin", "example.org"], "cannot allow the origin example.org"),
             (["--allow-host", "http://example.org"], "cannot allow the host http://example.org"),
             (["--port", "70000"], "a port is a number from 0 to 65535"),
+            (["--log-cap", "lots"], 'a size must be a number of bytes or a size such as "512K"'),
+            (["--log-cap", "1G", "--no-keeper"], "cannot keep logs within --log-cap: with --no-keeper nobody rotates"),
             (["--prot", "1"], "option --prot not recognized; see twistd pmdaemon --help"),
             (["start"], "Wrong number of arguments"),
         ):
@@ -79,10 +81,9 @@ class WordsTests(RefusedStartCase):
 
     def test_a_home_that_cannot_be_used(self) -> None:
         file = self.write("file", "")
-        for name in ("foreign", "obstructed", "garbage", "newer"):
+        for name in ("foreign", "obstructed", "newer"):
             (self.place / name).mkdir()
         (self.place / "obstructed/logs").touch()
-        (self.place / "garbage/state.db").write_bytes(b"no database" * 1000)
         with sqlite3.connect(self.place / "newer/state.db") as db:
             db.execute("PRAGMA user_version = 99")
         db.close()
@@ -90,7 +91,6 @@ class WordsTests(RefusedStartCase):
             file: f"cannot use the home {file}: file exists; give another with --home DIR",
             f"{file}/home": f"cannot use the home {file}/home: not a directory",
             f"{self.place}/obstructed": "/obstructed/logs: file exists",
-            f"{self.place}/garbage": "/garbage/state.db: file is not a database",
             f"{self.place}/newer": "it was written by a newer pmdaemon (schema 99",
             "~nobody-of-this-name/home": "cannot tell where the home ~nobody-of-this-name/home is",
         }

@@ -175,6 +175,23 @@ class Limiting(HousekeeperCase):
         self.tidy(self.log(1, name="new", compress=False))
         self.assertEqual(self.found(old), [])
 
+    def test_another_total(self) -> None:
+        """It is kept at once, and what was deleted for it is told once, by log."""
+        logs = [self.log(4, name=name, compress=False) for name in ("a", "b")]
+        self.tidy(*logs)
+        self.assertEqual(self.housekeeper.news(), {})
+        self.housekeeper.set_total(6000, logs)
+        self.housekeeper.work()
+        used = sum(os.lstat(os.path.join(self.directory, name)).st_size for name in os.listdir(self.directory))
+        self.assertLessEqual(used, 6000)
+        news = self.housekeeper.news()
+        self.assertEqual(set(news), {log.path for log in logs[:1]} | (news.keys() & {logs[1].path}))
+        self.assertGreaterEqual(sum(news.values()), 2000)
+        self.assertEqual(self.housekeeper.news(), {})
+        self.housekeeper.set_total(None, logs)
+        self.tidy(*logs)
+        self.assertEqual(self.housekeeper.news(), {})
+
     def test_what_cannot_be_deleted_is_said(self) -> None:
         log = self.log(1, max_files=0)
         os.unlink(log.path + ".000000000000000")

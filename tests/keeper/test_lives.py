@@ -150,6 +150,19 @@ class LogOrders(KeeperTestCase):
         self.lines("web", 1)
         self.assertEqual((self.read("moved"), self.read("web")), ("one\n", "two\n"))
 
+    def test_total(self) -> None:
+        """What is deleted for the sake of all is told."""
+        script = "for i in 1 2 3 4 5 6; do head -c 2000 /dev/urandom | base64 -w 0; echo; done; exec sleep 60"
+        path = self.log("web", "out")
+        self.sh(self.daemon, KEY, script, logs={"1": {"path": path, "max_size": 1000, "compress": False}})
+        until(lambda: len([name for name in os.listdir(self.place) if name.startswith("web-out.log.0")]) >= 10)
+        self.assertEqual(self.daemon.ask("total", bytes=6000)["ok"], {})
+        told = self.daemon.event("capped", path=path)
+        self.assertGreater(told["bytes"], 0)
+        until(lambda: sum(os.lstat(os.path.join(self.place, name)).st_size for name in os.listdir(self.place)) <= 6000)
+        self.assertEqual(self.daemon.ask("total")["ok"], {})
+        self.assertIn("malformed", self.daemon.ask("total", bytes="many")["error"])
+
     def test_limits_outlive_the_keeper(self) -> None:
         def limits(link: Any) -> None:
             self.sh(link, ("web", 7), f"head -c 200 /dev/zero | tr '\\0' x; echo; echo {os.getpid()}; sleep 60")
