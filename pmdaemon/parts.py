@@ -144,7 +144,7 @@ class Parts:
             as_of=self.bus.as_of,
             pipes=self.home.path / "fifo",
             total=log_cap,
-            other=LogTrouble(self.supervisor).told,
+            other=LogTrouble(self.supervisor, self.bus.now).told,
         )
 
     def _questions(self) -> Questions:
@@ -204,8 +204,8 @@ class Parts:
         """Take up the children that the keeper has, as soon as there is one. Raises KeeperError."""
         if self.keeping is not None:
             state = await self.keeping.connect()
-            for kid in state["kids"]:
-                self.store.reserve(int(kid["id"]) if kid["id"].isdecimal() else -1, kid["inc"])
+            known = [(int(kid["id"]), int(kid["inc"])) for kid in state["kids"] if kid["id"].isdecimal()]
+            self.store.reserve(*(max(numbers) for numbers in zip(*known, (-1, -1), strict=True)))
             Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(Kept.all_of(state))
         self._tell_rebuilt()
 

@@ -52,8 +52,11 @@ def rebuild(store: Store, journal: Path) -> None:
     """
     try:
         records, _ = read_journal(str(journal))
+        written = journal.stat().st_mtime
     except OSError:
         return
+    if records and store.set_aside is None:
+        store.rise(written)
     newest: dict[int, Kid] = {}
     for (id_, incarnation), kid in remember(records).items():
         if id_.isdecimal():

@@ -194,12 +194,11 @@ class Store:
 
     def _salvage(self, damaged: Path) -> None:
         """Take over what can still be read of the file that was set aside, and give out no number again."""
+        self.rise(damaged.stat().st_mtime)
         with suppress(sqlite3.Error), closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True)) as old:
             known = dict(_readable(old, "SELECT key, value FROM meta"))
             self.reserve(*(int(known.get(name, -1)) for name in _COUNTERS))
-            # Where the epoch cannot be read: no daemon was started more often than once an hour since 1970.
-            epoch = max(int(known.get("epoch", 0)), int(damaged.stat().st_mtime) // _HOUR)
-            self.write("UPDATE meta SET value = ? WHERE key = 'epoch'", epoch + 1)
+            self.write("UPDATE meta SET value = max(value, ?) WHERE key = 'epoch'", int(known.get("epoch", 0)) + 1)
             apps = set()
             for name, body, source in _readable(old, "SELECT name, spec, source FROM apps ORDER BY rowid"):
                 with suppress(StoreError, TypeError):
@@ -289,6 +288,13 @@ class Store:
         self._last_incarnation += 1
         self.write("INSERT OR REPLACE INTO meta VALUES ('last_incarnation', ?)", self._last_incarnation)
         return self._last_incarnation
+
+    def rise(self, at: float) -> None:
+        """Have an epoch that is above those of all daemons before *at*, unix seconds, where nobody knows them.
+
+        None was started more often than once an hour since 1970.
+        """
+        self.write("UPDATE meta SET value = max(value, ?) WHERE key = 'epoch'", int(at) // _HOUR + 1)
 
     def reserve(self, process_id: int, incarnation: int) -> None:
         """Give out neither these numbers again nor any that is lower."""

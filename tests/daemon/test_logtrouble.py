@@ -11,7 +11,7 @@ class LogTroubleTests(SupervisedTestCase):
         super().setUp()
         self.succeeds(self.daemon.start())
         self.process = self.daemon.process()
-        self.trouble = LogTrouble(self.daemon.supervisor)
+        self.trouble = LogTrouble(self.daemon.supervisor, self.daemon.clock.seconds)
 
     def told(self, **fact: object) -> None:
         about = {"id": str(self.process.id), "inc": self.process.incarnation}
@@ -21,8 +21,13 @@ class LogTroubleTests(SupervisedTestCase):
         self.told(errno=28)
         details = self.daemon.told.details("log_trouble")
         self.assertEqual(details, {"error": os.strerror(28), "dropped_bytes": 9, "dropped_lines": 2})
+        self.told(errno=28)
+        self.assertEqual(self.daemon.told.story().count("+log_trouble"), 1, "it is not told each second")
+        self.daemon.clock.advance(61)
+        self.told(errno=28)
         self.told(errno=None)
-        self.assertEqual(self.daemon.told.story().count("+log_trouble"), 2)
+        self.told(errno=28)
+        self.assertEqual(self.daemon.told.story().count("+log_trouble"), 4)
 
     def test_of_a_child_that_is_no_more(self) -> None:
         self.told(errno=28, inc=99)

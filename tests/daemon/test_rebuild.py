@@ -78,3 +78,9 @@ class RebuildTests(SynchronousTestCase):
     def test_no_journal(self) -> None:
         rebuild(self.store, self.place / "nowhere")
         self.assertEqual(self.store.apps(), [])
+
+    def test_ids_of_messages_go_on_rising(self) -> None:
+        self.kid("3", 7, note_of(_Owner("web")))
+        os.utime(self.place / "keeper.jsonl", (1_800_000_000, 1_800_000_000))
+        self.rebuild()
+        self.assertEqual(self.store.epoch, 500_001)

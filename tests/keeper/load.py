@@ -83,6 +83,15 @@ def verdict(path: str, written: int) -> dict[str, int]:
     }
 
 
+def state_of(path: str) -> tuple[int, int]:
+    """Which file it is and how large, to see that something moves."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return there.st_ino, there.st_size
+
+
 def run(directory: str, kills: int, splice: bool, max_size: int = 0) -> dict[str, int]:
     pump._SPLICE = splice
     path, fifo, truth = (os.path.join(directory, name) for name in ("log", "fifo", "truth"))
@@ -91,8 +100,12 @@ def run(directory: str, kills: int, splice: bool, max_size: int = 0) -> dict[str
     held = os.open(fifo, os.O_RDWR)
     writer = fork(write, fifo, truth)
     for _ in range(kills):
+        before = state_of(path)
         moving = fork(move, path, fifo, limits, False)
-        time.sleep(random.uniform(0.002, 0.012))
+        until = time.monotonic() + 2
+        while state_of(path) == before and time.monotonic() < until:  # the machine may be busy
+            time.sleep(0.001)
+        time.sleep(random.uniform(0.0, 0.01))
         os.kill(moving, signal.SIGKILL)
         os.waitpid(moving, 0)
     os.kill(writer, signal.SIGTERM)
