@@ -78,7 +78,7 @@ class Options(usage.Options):
     ]
 
     optFlags = [  # noqa: RUF012  # twisted reads it so
-        ["no-keeper", None, "Hold the processes in the daemon itself: they end with it, however it ends"],
+        ["no-keeper", None, "Hold the processes in the daemon itself: they end with it"],
         ["read-only", None, "Let nobody do more than look"],
         ["allow-null-origin", None, "Let pages without an origin (local files, but anybody's frames too) look"],
         ["insecure-remote", None, "Listen to other machines without TLS or without any token"],

@@ -42,6 +42,7 @@ from pmdaemon.daemon.recovery import Recovery
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.daemon.spawn import SpawnError, spawn
 from pmdaemon.daemon.store import Store
+from pmdaemon.daemon.strays import Strays
 from pmdaemon.daemon.supervisor import Supervisor
 from pmdaemon.options import Options
 from pmdaemon.protocol.codec import encode
@@ -201,12 +202,13 @@ class Parts:
         )
 
     async def adopt(self) -> None:
-        """Take up the children that the keeper has, as soon as there is one. Raises KeeperError."""
+        """Take up the children that the keeper has, as soon as there is one, and end others. Raises KeeperError."""
         if self.keeping is not None:
             state = await self.keeping.connect()
             known = [(int(kid["id"]), int(kid["inc"])) for kid in state["kids"] if kid["id"].isdecimal()]
             self.store.reserve(*(max(numbers) for numbers in zip(*known, (-1, -1), strict=True)))
             Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(Kept.all_of(state))
+        await Strays(self.reactor, str(self.home.path)).end(self.supervisor.processes.values())
         self._tell_rebuilt()
 
     async def reopen_logs(self) -> list[str]:

@@ -1,10 +1,13 @@
 """The state of a daemon is damaged, of a newer version, or cannot be written: what runs goes on, and it is said."""
 
+import json
 import os
+import signal
 import sqlite3
 import subprocess
 from pathlib import Path
 
+from tests.integration.harness import LiveDaemon
 from tests.integration.keepercase import WRITER, KeeperCase, alive, sh
 from tests.integration.program import Program, missing, twistd
 
@@ -58,6 +61,29 @@ class StateTests(KeeperCase):
         self.assertNotIn("was damaged", third.log)
         await third.stop()
         self.assert_in_order("writer-1")
+
+    async def test_a_journal_of_the_keeper_that_is_gone(self) -> None:
+        """What nobody holds any more is ended before another is started; without a keeper too, if it prints nothing."""
+        for options in ([], ["--no-keeper"]):
+            self.setUp()
+            config = json.dumps({"apps": [sh("quiet", "sleep 1000 & exec sleep 1000", cwd="/")]})
+            daemon = await LiveDaemon.start(self, *options, home=self.home, config=config)
+            client = await daemon.connect()
+            await client.until_online("quiet")
+            pid = (await self.processes(client))["quiet"]["pid"]
+            os.kill(daemon.program.pid, signal.SIGSTOP)
+            if not options:
+                await self.kill_keeper()
+                Path(self.home, "keeper.jsonl").write_bytes(b"\xff" * 100)
+            await daemon.crash()
+            self.assertEqual((alive(pid), len(daemon.survivors())), (True, 2))
+            again = await LiveDaemon.start(self, *options, home=self.home)
+            client = await again.connect()
+            await client.until_online("quiet")
+            self.assertFalse(alive(pid))
+            self.assertEqual(daemon.survivors(), [])
+            self.assertEqual(again.log.count("held by nobody"), 2, again.log)
+            await again.stop()
 
     async def test_of_a_newer_version_and_gone(self) -> None:
         daemon = await self.start(sh("writer", WRITER))
