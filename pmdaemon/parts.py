@@ -208,6 +208,7 @@ class Parts:
             known = [(int(kid["id"]), int(kid["inc"])) for kid in state["kids"] if kid["id"].isdecimal()]
             self.store.reserve(*(max(numbers) for numbers in zip(*known, (-1, -1), strict=True)))
             Adoption(self.supervisor, self.keeping, self.launcher, self.logs).take_up(Kept.all_of(state))
+            self.keeping.tell_troubles(state)
         await Strays(self.reactor, str(self.home.path)).end(self.supervisor.processes.values())
         self._tell_rebuilt()
 

@@ -153,6 +153,12 @@ class Keeping:
         self.link.post("total", bytes=self._total)
         return state
 
+    def tell_troubles(self, state: Fact) -> None:
+        """Pass on which logs cannot be written at present."""
+        for about in state["kids"]:
+            if about["trouble"] is not None and about["trouble"]["errno"] is not None:
+                self._other({"ev": "trouble", "id": about["id"], "inc": about["inc"], **about["trouble"]})
+
     async def reopen(self) -> list[str]:
         """Have the keeper begin another file for each log that was moved away; return which cannot be, and why."""
         answer = await self.link.order("reopen")
@@ -283,6 +289,7 @@ class Keeping:
                 self._gone(key, {})
         for key in [key for key, kid in self._kids.items() if kid.begun and key not in told]:
             self._lost(key)
+        self.tell_troubles(state)
 
     def _lost(self, key: Key) -> None:
         """The keeper knows nothing of a child that ran: its journal is gone, and with it all but what we hold."""

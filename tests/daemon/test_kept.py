@@ -152,6 +152,16 @@ class LifeTests(KeptCase):
         self.assertEqual(self.link.left, "quit")
 
 
+class TroubleTests(KeptCase):
+    def test_what_else_it_tells_is_passed_on(self) -> None:
+        trouble = {"errno": 28, "dropped_bytes": 0, "dropped_lines": 0}
+        self.link.tell({"ev": "capped", "path": "x", "bytes": 1})
+        self.link.again(about("1", 1, 5, trouble=trouble), about("2", 2, 6, trouble={**trouble, "errno": None}))
+        told = {"ev": "trouble", "id": "1", "inc": 1, **trouble}
+        self.assertEqual(self.others, [{"ev": "capped", "path": "x", "bytes": 1}, told])
+        self.assertEqual([each["op"] for each in self.link.orders if each["op"] == "total"], ["total"])
+
+
 class AgainTests(KeptCase):
     """The connection was lost and made anew, with the same keeper or another."""
 
