@@ -15,9 +15,11 @@ from pmdaemon.core.selection import Selection
 from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.bus import EventBus, Message
 from pmdaemon.daemon.ids import Sequence
-from pmdaemon.daemon.journal import Journal
+from pmdaemon.daemon.journal import Gap, Journal
 from pmdaemon.daemon.logs import STREAMS, Logs, message
 from pmdaemon.daemon.store import Store
+from pmdaemon.keeper.layout import segments
+from pmdaemon.keeper.segments import Limits, SegmentedLog
 from tests.fakes import app
 
 
@@ -320,6 +322,30 @@ class FillTests(LogsCase):
         self.logs.fill(again, "stdout", 0)
         self.turn()
         self.assertEqual([(each.id, each.message) for each in self.heard], [(2, "new")])
+
+    def test_segments_that_were_deleted_while_it_was_followed(self) -> None:
+        """A client that comes back is told that lines are missing; what was told of the others stays."""
+        self.logs.shut()
+        self.logs = Logs(self.clock, self.bus, self.journal, Path(self.home, "logs"), self.clock.seconds, writes=False)
+        self.logs.wants = lambda who, stream: stream in self.wanted
+        self.logs.open(self.web)
+        log = SegmentedLog(self.logs.paths(self.web)[0], Limits(), now=self.clock.seconds)
+        self.addCleanup(log.close)
+        self.logs.follow(Selection(None), STREAMS)
+        since = self.now()
+        for data in (b"one\n", b"two\n"):
+            log.append(data)
+            self.logs.grown(log.path, log.end)
+            self.turn()
+            log.rotate()
+        self.assertEqual(self.texts(), ["one", "two"])
+        self.fill(since)
+        self.assertIsNone(self.journal.lost(since, lambda type_, who: True, logs=True))
+        first, second = self.journal.marks(0, 9)
+        segments(log.path)[0].remove()
+        self.fill(since)
+        self.assertEqual(self.journal.lost(since, lambda type_, who: True, logs=True), Gap(first.last, None))
+        self.assertEqual(self.journal.marks(0, 9), [second])
 
     def test_a_file_that_was_emptied(self) -> None:
         self.logs.follow(Selection(None), STREAMS)
