@@ -13,6 +13,7 @@ from msgspec import Struct
 from pmdaemon.core.events import LogMessage
 from pmdaemon.core.lines import LineSplitter, Stream, replay
 from pmdaemon.core.logfilter import LogFilter
+from pmdaemon.core.selection import Identity
 from pmdaemon.daemon.backfill import Stretch
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.ids import aside, id_of
@@ -162,12 +163,21 @@ class CatchUp:
         if not self._channel.wants(LogMessage.type, who):
             return
         data = self._archive.logs.file(process, stream).read(mark.start, mark.end)
-        if len(data) < mark.end - mark.start:  # emptied, and nothing was written since that would have told of it
+        if len(data) < mark.end - mark.start:  # deleted or emptied since it was told what is gone
+            yield from self._missing(mark, who)
             return
         for seq, line in enumerate(replay(data, mark.start, mark.line), mark.seq):
             told = message(who, stream, line)
             if seq > self._starts[LogMessage.type] and self._channel.passes(told):
                 yield seq, _framed(told, id_of(seq), mark.at)
+
+    def _missing(self, mark: LogMark, who: Identity) -> Iterator[Told]:
+        """Tell that lines are gone, whoever of them the client's filter would have let through."""
+        first = max(mark.seq, self._starts[LogMessage.type] + 1)
+        if first <= mark.last:
+            data = {"process": who.name, "dropped": mark.last - first + 1}
+            id_ = aside(first - 1, id_of(first))
+            yield mark.last, frame(encode("log_gap", data, id=id_, at=self._archive.bus.now()))
 
     # The last lines
 

@@ -1,5 +1,7 @@
 """Catching up: what was missed comes in order and once, whether somebody was there when it happened or nobody [S7]."""
 
+import os
+
 from pmdaemon.daemon import journal, logs
 from pmdaemon.daemon.ids import seq_of
 from pmdaemon.daemon.journal import Journal
@@ -94,6 +96,28 @@ class ReplayTests(ResumeCase):
         late.wire.take()
         self.assertEqual(texts(late.messages)[-1], "new")
         self.assertEqual(texts(late.messages).count("new"), 1)
+
+    def test_emptied_while_its_lines_are_told(self) -> None:
+        """As when old ones have to go: that some are missing is told in their place."""
+        since = self.cursor()
+        self.world.say(self.process, MUCH)
+        late = self.world.connect()
+        late.wire.lags = True
+        late.send("subscribe", {"events": KINDS, "since": since})
+        self.world.pass_time()
+        late.wire.take()
+        told = len(texts(late.messages))
+        self.assertLess(told, 400)
+        os.truncate(self.world.logs.paths(self.process)[0], 0)
+        for _ in range(40):
+            late.wire.take()
+            self.world.pass_time()
+        gaps = of(late.messages, "log_gap")
+        self.assertTrue(gaps)
+        self.assertEqual({each["data"]["process"] for each in gaps}, {"web"})
+        lines = len(texts(late.messages)) + sum(each["data"]["dropped"] for each in gaps)
+        self.assertEqual(lines, MUCH.count("\n"))
+        self.assertEqual([each["id"] for each in late.messages], sorted(each["id"] for each in late.messages))
 
 
 class UnheardTests(ResumeCase):
