@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from unittest import SkipTest
 
-from tests.integration.harness import LiveDaemon
+from tests.integration.harness import LiveDaemon, Message
 from tests.integration.keepercase import WRITER, KeeperCase, sh
 
 
@@ -35,11 +35,11 @@ class LogTests(KeeperCase):
             self.assertEqual(lines, [f"line {number}" for number in range(1, len(lines) + 1)])
 
     async def test_the_cap_of_all(self) -> None:
-        chatty = "i=0; while :; do i=$((i+1)); head -c 3000 /dev/urandom | base64 -w 0; echo; sleep 0.01; done"
+        chatty = "i=0; while :; do i=$((i+1)); head -c 3000 /dev/urandom | base64 -w 0; echo; sleep 0.05; done"
         apps = [sh("chatty", chatty, cwd="/", log_max_size="8K", log_max_files=1000, log_compress=False)]
         daemon = await LiveDaemon.start(self, "--log-cap", "100K", home=self.home, config=json.dumps({"apps": apps}))
         client = await self.follow(daemon)
-        told = await self.event(client, "chatty", "log_capped")
+        told = await client.expect(self.capped, what="a log that is capped", timeout=60)
         path = Path(self.home, "logs", "chatty-out.log")
         self.assertEqual(told["data"]["details"]["path"], str(path))
         self.assertGreater(told["data"]["details"]["bytes"], 0)
@@ -48,7 +48,12 @@ class LogTests(KeeperCase):
         await self.kill_keeper()  # the next one has to be told, too
         await daemon.program.line("the connection to the keeper is lost")
         seen = len(client.messages)
-        await client.expect(lambda each: each["data"].get("event") == "log_capped", after=seen, what="capped again")
+        await client.expect(
+            self.capped, after=seen, what="capped again", timeout=60
+        )  # by a thread that others go before
+
+    def capped(self, message: Message) -> bool:
+        return message["data"].get("event") == "log_capped"
 
     async def test_a_disk_that_is_full(self) -> None:
         """The child waits or its output is dropped, and clients are told of either."""
