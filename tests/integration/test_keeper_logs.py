@@ -48,11 +48,11 @@ class LogTests(KeeperCase):
         await self.kill_keeper()  # the next one has to be told, too
         await daemon.program.line("the connection to the keeper is lost")
         seen = len(client.messages)
-        await client.expect(
-            self.capped, after=seen, what="capped again", timeout=60
-        )  # by a thread that others go before
+        # Told of what a thread does that goes behind all others.
+        await client.expect(self.capped, after=seen, what="capped again", timeout=60)
 
     def capped(self, message: Message) -> bool:
+        """Whether a message tells that old segments had to go for the sake of all logs."""
         return message["data"].get("event") == "log_capped"
 
     async def test_a_disk_that_is_full(self) -> None:
