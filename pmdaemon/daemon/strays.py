@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from pmdaemon.daemon.launcher import COOKIE
 from pmdaemon.daemon.process import Process
-from pmdaemon.daemon.proctable import Entry, cookies, kill, read
+from pmdaemon.daemon.proctable import Entry, cookies, kill, read, snapshot
 
 __all__ = ["Strays"]
 
@@ -34,8 +34,7 @@ class Strays:
     async def end(self, processes: Iterable[Process]) -> None:
         """Kill what was started for *processes* that have no child now; returns when they have ended."""
         lost = {f"{self._home}:{each.incarnation}" for each in processes if each.child is None and each.incarnation}
-        found = [pid for value, pids in cookies(COOKIE).items() if value in lost for pid in pids] if lost else []
-        entries = [entry for pid in found if (entry := read(pid)) is not None and not entry.zombie]
+        entries = _found(lost) if lost else []
         for entry in entries:
             self._log.warn("ending process {pid}, started by an earlier daemon and held by nobody", pid=entry.pid)
             with suppress(PermissionError):
@@ -44,6 +43,13 @@ class Strays:
             if not any(map(_lives, entries)):
                 return
             await deferLater(self._clock, _LOOK)
+
+
+def _found(values: set[str]) -> list[Entry]:
+    """Return those whose cookie has one of these values."""
+    table = snapshot()  # first: a pid that was given to another since is not killed
+    entries = [table.get(pid) for value, pids in cookies(COOKIE).items() if value in values for pid in pids]
+    return [entry for entry in entries if entry is not None and not entry.zombie]
 
 
 def _lives(entry: Entry) -> bool:
