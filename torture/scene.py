@@ -79,6 +79,7 @@ class _Play:
         self.truths = place / "truths"
         self._config = place / "apps.json"
         self._output = place / "output"
+        self._own = 0  # which may have been a printer's pid before
         self.adopted: list[float] = []
         self.dark: list[tuple[float, float]] = []
         for directory in (self.home, self.truths):
@@ -127,6 +128,7 @@ class _Play:
                 extra_groups=None if self.scene.user is None else [],
                 cwd="/",
             )
+        self._own = self._daemon.pid
         self._until(lambda: re.search(r"PMDaemon listens", self.said()[at:]), "a daemon that listens")
         self.adopted.append(time.monotonic() - begun)
 
@@ -201,7 +203,7 @@ class _Play:
 
     def _reap(self, over: threading.Event) -> None:
         while not over.wait(_LOOK):
-            for pid in {*self._printers(), self._keeper()}:
+            for pid in {*self._printers(), self._keeper()} - {self._own}:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG) if pid else None
 
