@@ -14,7 +14,8 @@ from twisted.logger import Logger
 
 from pmdaemon.daemon.launcher import COOKIE
 from pmdaemon.daemon.process import Process
-from pmdaemon.daemon.proctable import Entry, cookies, kill, read, snapshot
+from pmdaemon.daemon.proctable import cookies
+from pmdaemon.keeper.table import Entry, kill, read, snapshot
 
 __all__ = ["Strays"]
 
@@ -38,7 +39,7 @@ class Strays:
         for entry in entries:
             self._log.warn("ending process {pid}, started by an earlier daemon and held by nobody", pid=entry.pid)
             with suppress(PermissionError):
-                kill(entry, signal.SIGKILL)
+                kill(entry.pid, entry.start, signal.SIGKILL)
         for _ in range(_LOOKS):
             if not any(map(_lives, entries)):
                 return
