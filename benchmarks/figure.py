@@ -1,77 +1,65 @@
-"""One figure: what was measured, how often, and whether it is what was aimed at."""
+"""One figure: what was measured, in which unit, and the values that PMDaemon and each peer came to.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+How figures are put on a page is ``page``'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
-__all__ = ["Figure", "table"]
+__all__ = ["OURS", "Figure", "Section"]
 
-_HEADS = ("figure", "unit", "best", "median", "worst", "of", "goal", "")
+OURS = "PMDaemon"
+"""Whose values are held against those of all others."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Measured ``values``, all of one ``unit``; ``goal`` is the most that is wanted, None where nothing is promised."""
+    """The ``values`` of one ``unit``, by whose they are; ours may be missing, as in that of a raw limit.
+
+    ``goals`` is by whose the value is that ours is held against: under OURS the value that ours is to reach, under
+    another's name how many times as good as theirs it is to be.
+    """
 
     name: str
     unit: str
-    values: list[float]
-    goal: float | None = None
+    values: Mapping[str, Sequence[float]]
     more_is_better: bool = False
-    """Only says which end is the best; goals are always upper bounds."""
+    goals: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def median(self) -> float:
-        """What decides whether the goal is met."""
-        return median(self.values)
+    def median(self, whose: str) -> float:
+        """The value that counts."""
+        return median(self.values[whose])
 
-    @property
-    def best(self) -> float:
-        """The value least disturbed by whatever else the machine did."""
-        return max(self.values) if self.more_is_better else min(self.values)
+    def ratio(self, whose: str) -> float | None:
+        """How many times as good ours is; below 1 the other wins. None where there is nothing to compare."""
+        if whose == OURS or not self.values.get(OURS) or not self.values.get(whose):
+            return None
+        ours, theirs = self.median(OURS), self.median(whose)
+        if self.more_is_better:
+            ours, theirs = theirs, ours
+        return theirs / ours if ours else None
 
-    @property
-    def worst(self) -> float:
-        """The value at the other end."""
-        return min(self.values) if self.more_is_better else max(self.values)
-
-    @property
-    def missed(self) -> bool:
-        """Whether the median is beyond the goal."""
-        return self.goal is not None and self.median > self.goal
-
-    @property
-    def verdict(self) -> str:
-        """``met`` only where no value at all is beyond the goal."""
-        if self.goal is None:
-            return ""
-        if self.missed:
-            return "missed"
-        return "met" if self.worst <= self.goal else "met, not by the worst"
-
-    def row(self) -> tuple[str, ...]:
-        """The cells of this figure's line."""
-        numbers = (f"{value:,.{_decimals(value)}f}" for value in (self.best, self.median, self.worst))
-        goal = "" if self.goal is None else f"{self.goal:g}"
-        return (self.name, self.unit, *numbers, str(len(self.values)), goal, self.verdict)
+    def met(self, whose: str) -> bool | None:
+        """Whether ours reaches the goal that stands beside this value; None where there is none."""
+        goal = self.goals.get(whose)
+        if goal is None or not self.values.get(whose):
+            return None
+        if whose == OURS:
+            return self.median(OURS) >= goal if self.more_is_better else self.median(OURS) <= goal
+        ratio = self.ratio(whose)
+        return None if ratio is None else ratio >= goal
 
 
-def _decimals(value: float) -> int:
-    return next((places for bound, places in ((100, 0), (10, 1), (1, 2)) if value >= bound), 4)
+@dataclass(frozen=True)
+class Section:
+    """Figures that were obtained in one way: ``method`` says in RST which, ``versions`` is of what was measured.
 
+    ``missing`` has a sentence for each peer or row that could not be measured.
+    """
 
-def table(figures: Iterable[Figure]) -> str:
-    """Return the figures as lines of aligned columns, under a line of headings."""
-    rows = [_HEADS, *(figure.row() for figure in figures)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_line(row, widths) for row in rows)
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    """Numbers stand to the right, words to the left."""
-    words = (0, 1, len(row) - 1)
-    cells = (
-        cell.ljust(width) if place in words else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "  ".join(cells).rstrip()
+    title: str
+    method: str
+    figures: Sequence[Figure]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
