@@ -12,14 +12,14 @@ from os import cpu_count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import fanout
+from benchmarks import capture, fanout, life
 from benchmarks.figure import Figure, Section
 from benchmarks.page import page
 
 _LIMIT, _QUICK_LIMIT = 1800, 300
 """Seconds after which the whole run is given up."""
 
-_ALL = {"fanout": fanout}
+_ALL = {"capture": capture, "life": life, "fanout": fanout}
 _RESULTS = Path(__file__).with_name("RESULTS.rst")
 
 
@@ -50,7 +50,8 @@ def _facts(*, quick: bool) -> list[str]:
     uname = platform.uname()
     return [
         f"Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        f"Machine: {uname.system} {uname.release}, {uname.machine}, {cpu_count()} cores, Python {sys.version.split()[0]}",
+        f"Machine: {uname.system} {uname.release}, {uname.machine}, {cpu_count()} cores",
+        f"Python {platform.python_version()}",
         "Run: quick, with few values of each" if quick else "Run: in full",
     ]
 

@@ -1,16 +1,17 @@
 """The daemon that is measured: started as a program of its own in a home of its own, ended afterwards."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+
+from benchmarks.running import cpu, started
 
 __all__ = ["Daemon", "running"]
 
@@ -23,8 +24,9 @@ _PATIENCE = 20
 class Daemon:
     """A running daemon; ``output`` is the file of what it says."""
 
-    def __init__(self, program: "subprocess.Popen[bytes]", output: Path) -> None:
+    def __init__(self, program: "subprocess.Popen[bytes]", home: Path, output: Path) -> None:
         self._program = program
+        self._home = home
         self._output = output
 
     @property
@@ -41,47 +43,26 @@ class Daemon:
             time.sleep(0.01)
         raise TimeoutError("the daemon does not listen")
 
-    def cpu(self) -> float:
-        """Return the seconds of CPU that its living threads have used, to the nanosecond: ticks would be too coarse."""
-        used = 0
-        for thread in Path(f"/proc/{self._program.pid}/task").iterdir():
-            with suppress(OSError):  # a thread that ends meanwhile
-                used += int((thread / "schedstat").read_text().split()[0])
-        if not used:
-            raise RuntimeError("cannot tell the CPU of a process: this kernel has no /proc/PID/schedstat")
-        return used / 1e9
+    @property
+    def pid(self) -> int:
+        """Its pid."""
+        return self._program.pid
 
-    def load(self, seconds: float) -> float:
-        """Return the percent of a core that it uses for the next so many *seconds*."""
-        before, begun = self.cpu(), time.monotonic()
-        time.sleep(seconds)
-        return 100 * (self.cpu() - before) / (time.monotonic() - begun)
+    def keeper(self) -> int:
+        """The pid of its keeper."""
+        return int((self._home / "keeper.lock").read_text())
+
+    def cpu(self) -> float:
+        """The seconds of CPU that it, without its keeper, has used so far."""
+        return cpu(self.pid)
 
 
 @contextmanager
 def running(scratch: Path, apps: Sequence[Mapping[str, Any]]) -> Iterator[Daemon]:
     """Start a daemon with *apps* in a new directory below *scratch*; what comes after the ``with`` finds it ended."""
     place = Path(mkdtemp(dir=scratch))
-    config, output = place / "apps.json", place / "output"
+    config, home, output = place / "apps.json", place / "home", place / "output"
     config.write_text(json.dumps({"apps": list(apps)}))
-    argv = [*_TWISTD, "--port", "0", "--home", str(place / "home"), "--config", str(config)]
-    with output.open("wb") as file:
-        env = {**os.environ, "PYTHONPATH": str(_ROOT)}
-        program = subprocess.Popen(argv, env=env, stdout=file, stderr=subprocess.STDOUT)
-    daemon = Daemon(program, output)
-    try:
-        yield daemon
-    except Exception as error:
-        error.add_note(f"the daemon said:\n{daemon.output[-2000:]}")
-        raise
-    finally:
-        _end(program)
-
-
-def _end(program: "subprocess.Popen[bytes]") -> None:
-    program.terminate()
-    try:
-        program.wait(_PATIENCE)
-    finally:
-        program.kill()
-        program.wait()
+    argv = [*_TWISTD, "--port", "0", "--home", str(home), "--config", str(config)]
+    with started(argv, output, {"PYTHONPATH": str(_ROOT)}) as program:
+        yield Daemon(program, home, output)

@@ -4,6 +4,7 @@ It reads only what it was told of, so it never meets half a write; a busy log is
 keep the reactor from others.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -45,6 +46,7 @@ class LogFollower:
         self._deliver = deliver
         self._splitter = LineSplitter(start, line_start)
         self._end = start
+        self._seams: deque[int] = deque()  # where a child's output ends that may lack the end of its last line
         self._size = _MOST
         self._turn: IDelayedCall | None = None
         self._rest_due: IDelayedCall | None = None
@@ -61,20 +63,22 @@ class LogFollower:
             return
         if end < self._end:
             self._splitter = LineSplitter(0)
+            self._seams.clear()
         self._end = end
         self._schedule()
 
     def finish(self) -> None:
         """Deliver all that was told of, an unfinished last line as partial: the child is gone.
 
-        What the next child writes may be told of afterwards.
+        What is more than a turn's is delivered in turns as before. What the next child writes may be told of meanwhile.
         """
         self._cancel()
-        while self.behind:
-            lines = self._read()
-            if lines:
-                self._deliver(lines)
-        self._send_rest(final=True)
+        self._seams.append(self._end)
+        if self.behind:
+            self._deliver_some()
+        else:
+            self._send_rest(final=True)
+            self._seams.clear()
 
     def stop(self) -> None:
         """Deliver nothing more, and forget what was told of."""
@@ -95,6 +99,9 @@ class LogFollower:
 
     def _take_turn(self) -> None:
         self._turn = None
+        self._deliver_some()
+
+    def _deliver_some(self) -> None:
         lines = self._read()
         if lines and self._rest_due is not None:
             self._rest_due.reset(PARTIAL_AFTER)
@@ -115,7 +122,8 @@ class LogFollower:
 
     def _read(self) -> list[Line]:
         start = self._splitter.position
-        size = min(self._end - start, self._size)
+        upto = self._seams[0] if self._seams else self._end
+        size = min(upto - start, self._size)
         data, reason = b"", "it ends before that"
         try:
             data = self._file.read(start, start + size)
@@ -126,6 +134,10 @@ class LogFollower:
             return []
         lines = self._splitter.feed(data)
         self._size = max(_LEAST, min(_MOST, size * _LINES // max(1, len(lines))))
+        while self._seams and self._seams[0] <= start + size:
+            self._seams.popleft()
+            rest = self._splitter.flush(True)
+            lines += [] if rest is None else [rest]
         return lines
 
     def _skip(self, reason: str) -> None:
@@ -139,6 +151,7 @@ class LogFollower:
                 reason=reason,
             )
         self._splitter = LineSplitter(self._end)
+        self._seams.clear()
 
     def _cancel(self) -> None:
         for call in (self._turn, self._rest_due):

@@ -53,7 +53,7 @@ class _Newborn:
     def __init__(self, order: Spawn, kid: Kid) -> None:
         self.order = order
         self.kid = kid
-        self.complaint = -1
+        self.complaint = self.mouth = -1
 
 
 class Births:
@@ -89,9 +89,11 @@ class Births:
 
     def _next_brood(self) -> None:
         orders = [self._waiting.popleft() for _ in range(min(_BROOD, len(self._waiting)))]
+        # All is made ready before the first is forked: a page that is touched between two forks is copied for each.
+        ready = [newborn for order in orders if (newborn := self._prepare(order))]
         with _pipe() as (go, word), _default_signals(self._signals):
             # None of them outlives this block without the word: they wait for the end of the pipe, too.
-            brood = [newborn for order in orders if (newborn := self._fork(order, go, word))]
+            brood = [newborn for newborn in ready if self._fork(newborn, go, word)]
             crash_at("after_fork")
             if self._note(brood):
                 crash_at("after_journal")
@@ -102,7 +104,8 @@ class Births:
         if self._waiting:
             self._loop.later(0, self._next_brood)
 
-    def _fork(self, order: Spawn, go: int, word: int) -> _Newborn | None:
+    def _prepare(self, order: Spawn) -> _Newborn | None:
+        """Open what it will print to, and make its group; None where that is impossible, which is told."""
         brand = int.from_bytes(os.urandom(6), "little") if self._branded else None
         kid = Kid.of(order, brand=brand, cgroup=None)
         newborn = _Newborn(order, kid)
@@ -113,17 +116,25 @@ class Births:
             # A name of its own: the group of one that failed goes a little later than its order may come again.
             kid.cgroup = self._cgroups.make(f"{kid.name}.{os.urandom(4).hex()}")
             where = "fork"
-            newborn.complaint, complaint = os.pipe()
-            self._check_room(complaint)
-            kid.pid = os.fork()
+            newborn.complaint, newborn.mouth = os.pipe()
+            self._check_room(newborn.mouth)
         except OSError as problem:
             self._stillborn(newborn, where, problem)
             return None
-        if not kid.pid:
-            os.close(word)
-            become(order, self._cradle(kid, go, complaint))
-        os.close(complaint)
         return newborn
+
+    def _fork(self, newborn: _Newborn, go: int, word: int) -> bool:
+        try:
+            newborn.kid.pid = os.fork()
+        except OSError as problem:
+            os.close(newborn.mouth)
+            self._stillborn(newborn, "fork", problem)
+            return False
+        if not newborn.kid.pid:
+            os.close(word)
+            become(newborn.order, self._cradle(newborn, go))
+        os.close(newborn.mouth)
+        return True
 
     def _check_room(self, highest: int) -> None:
         """Refuse in time: with no file left to open, no process could be looked at any more. Raises OSError."""
@@ -131,13 +142,14 @@ class Births:
             os.close(highest)
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    def _cradle(self, kid: Kid, go: int, complaint: int) -> Cradle:
+    def _cradle(self, newborn: _Newborn, go: int) -> Cradle:
+        kid = newborn.kid
         return Cradle(
             outputs=kid.outlets.paths if kid.outlets else {},
             cgroup=kid.cgroup,
             brand=kid.brand,
             go=go,
-            complaint=complaint,
+            complaint=newborn.mouth,
             nofile=self._inheritance.nofile,
             umask=self._inheritance.umask,
         )

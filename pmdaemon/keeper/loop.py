@@ -14,7 +14,8 @@ Call = Callable[[], object]
 
 _PAUSE = 0.005  # seconds between looks at the pipes while little comes, so that many lines are taken at once
 _SIGNALS = 4096
-_MUCH = 32 * 1024  # bytes, half a pipe: whoever prints so much is not kept waiting
+_MUCH = 32 * 1024  # bytes, half a pipe: whoever prints so much in the time of a pause is not kept waiting
+_PAGE = 4 * 1024  # bytes: less at once is not much, however often it comes
 
 
 class Timer:
@@ -49,6 +50,9 @@ class Loop:
         self._timers: list[Timer] = []
         self._soon: list[Call] = []
         self._on_signal: dict[int, Call] = {}
+        self._window_ends = float("-inf")
+        self._much = 0
+        self._busy = False
         self._listen_to_pipes()
 
     def watch(self, fd: int, call: Call, *, writing: bool = False) -> None:
@@ -124,7 +128,14 @@ class Loop:
 
     def _read_pipes(self) -> None:
         most = max((key.data() or 0 for key, _ in self.pipes.select(0)), default=0)
-        if most < _MUCH:
+        now = self.now()
+        if now >= self._window_ends:
+            self._busy = self._much >= _MUCH
+            self._much, self._window_ends = 0, now + _PAUSE
+        if most >= _PAGE:
+            self._much += most
+        # A look that follows another at once finds little, also of one who fills the pipe as fast as it is emptied.
+        if not self._busy and self._much < _MUCH:
             self._selector.unregister(self.pipes)
             self.later(_PAUSE, self._listen_to_pipes)
 

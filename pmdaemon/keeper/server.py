@@ -18,6 +18,7 @@ Reply = Callable[[Message], None]
 """Takes the answer to an order, without the number of the order: ``ok`` or ``error`` and what belongs to it."""
 
 _RETRY = 0.1  # seconds
+_GROWTH = 0.005  # seconds from one word on how far the logs go to the next
 _BEHIND = 64 * 1024  # bytes that may wait for a slow daemon; with more, it is not told of logs for the while
 
 
@@ -34,6 +35,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._daemon: Connection | None = None
         self._grown: set[SegmentedLog] = set()
+        self._growth_due = False
         listening.setblocking(False)
         self._listen()
 
@@ -54,15 +56,24 @@ class Server:
 
     def flush(self) -> None:
         """Send what has come up."""
+        if self._grown and not self._growth_due:
+            self._tell_growth()
+        for connection in list(self._connections):
+            connection.flush()
+
+    def _tell_growth(self) -> None:
+        """Tell of all logs that have grown, and of what they grow next a little later: each word is for all till then."""
+        self._growth_due = False
         if self._grown and self._daemon is not None and self._daemon.behind < _BEHIND:
             for log in self._grown:
                 self.tell({"ev": "log", "path": log.path, "base": log.base, "end": log.end})
             self._grown.clear()
-        for connection in list(self._connections):
-            connection.flush()
+            self._growth_due = True
+            self._loop.later(_GROWTH, self._tell_growth)
 
     def close(self) -> None:
         """Send what is due, as far as it goes at once, and hang up."""
+        self._tell_growth()
         self.flush()
         for connection in self._connections:
             connection.close()

@@ -161,8 +161,20 @@ class Ending(FollowerCase):
     def test_finish_delivers_all_and_the_unfinished_line(self) -> None:
         self.write(b"x\n" * 200_000 + b"bye\r")
         self.follower.finish()
+        self.clock.pump([0] * 99)
         self.assertEqual(len(self.delivered()), 200_001)
         self.assertEqual(self.delivered()[-1], Line(400_000, 400_004, b"bye\r", partial=True))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_finish_does_not_keep_the_reactor_from_others(self) -> None:
+        self.write(b"x\n" * 200_000 + b"bye")
+        self.follower.finish()
+        self.assertLess(len(self.delivered()), 200_000)
+        self.write(b"hello\n")
+        self.follower.finish()
+        self.clock.pump([0] * 99)
+        self.assertEqual([line.data for line in self.delivered()[-2:]], [b"bye", b"hello"])
+        self.assertEqual(len(self.delivered()), 200_002)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_finish_without_anything(self) -> None:

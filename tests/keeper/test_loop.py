@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from itertools import cycle
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -86,6 +87,28 @@ class Pipes(LoopTestCase):
     def test_not_paused_after_half_a_pipe(self) -> None:
         self.assertEqual(self.read(32 * 1024), 3)
 
+    def test_whoever_fills_the_pipe_again_and_again_is_not_paused_for_a_short_look(self) -> None:
+        """The first look after another finds a page or two: who prints as fast as he can would wait after each."""
+        sizes = cycle([64 * 1024, 4 * 1024, 8 * 1024])
+        reading, writing = self.pipe()
+        os.write(writing, b"x")
+        self.loop.pipes.register(reading, 1, lambda: (self.calls.append("read"), next(sizes))[1])
+        for _ in range(300):
+            self.time += loops._PAUSE / 3
+            self.loop.soon(self.call("turn"))
+            self.loop.turn()
+        self.assertEqual(self.calls.count("read"), 300)
+
+    def test_many_single_lines_are_taken_together(self) -> None:
+        reading, writing = self.pipe()
+        os.write(writing, b"x")
+        self.loop.pipes.register(reading, 1, lambda: (self.calls.append("read"), 100)[1])
+        for _ in range(300):
+            self.time += loops._PAUSE / 3
+            self.loop.soon(self.call("turn"))
+            self.loop.turn()
+        self.assertLessEqual(self.calls.count("read"), 100)
+
 
 class Log:
     path, base, end = "/l", 0, 0
@@ -117,10 +140,12 @@ class Behind(LoopTestCase):
             try:
                 data += daemon.recv(1 << 20)
             except BlockingIOError:
+                self.time += 1
+                self.loop.later(0, self.call("turn"))
                 self.loop.turn()
             server.flush()
         messages = list(map(json.loads, data.splitlines()))
         ends = [message["end"] for message in messages if message["ev"] == "log"]
         self.assertEqual(ends, sorted(ends))
-        self.assertLess(len(ends), 10_000)
+        self.assertLess(len(ends), 100)
         self.assertIn({"ev": "exit"}, messages)
