@@ -2,7 +2,7 @@
 # make test   run the tests                               TESTS=tests.core
 # make lint   ruff and mypy
 # make torture  kill the daemon and its keeper under load  ARGS="--help"
-# make bench  run the benchmarks                          ARGS="--help"
+# make bench  measure, beside peers that it installs      QUICK=1 ARGS="--help"
 # make clean  remove what these made
 
 PYTHON ?= python3
@@ -38,7 +38,7 @@ torture: .venv/installed-test
 	@$(BIN)/python -m torture $(ARGS)
 
 bench: .venv/installed-test
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 # What some tests need and no Python package brings; without npm these are skipped, and say so.
 tools: .tools/installed

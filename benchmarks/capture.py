@@ -28,8 +28,8 @@ _PROGRAM = 'read -r _ <"$GO"; exec cat "$LINES"\n'
 
 _METHOD = f"""
 One child, ``cat``, writes {_LINES:,} numbered lines of {_LENGTH} bytes as fast as it can; the time is from the word
-that lets it go until all of them are in the log file, which is then compared with what was printed, byte by byte. No one
-rotates. *nobody follows*: no client is connected. *one follows*: a client of the WebSocket gets the lines
+that lets it go until all of them are in the log file, which is then compared with what was printed, byte by byte. No
+one rotates. *nobody follows*: no client is connected. *one follows*: a client of the WebSocket gets the lines
 that can be sent and is told how many were not; lines and dropped ones must come to the number printed, or the run
 fails. PM2 sends each line over its bus whether anybody follows or not, so its one figure stands in both rows. *raw*:
 ``cat`` into a pipe and from there into a file by splice, by nobody.

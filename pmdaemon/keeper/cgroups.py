@@ -6,6 +6,7 @@ Needs version 2 and the right to write where the keeper itself is: root has it, 
 import os
 import signal
 import zlib
+from collections.abc import Container
 from contextlib import suppress
 
 from pmdaemon.keeper.features import allowed
@@ -28,10 +29,17 @@ class Cgroups:
         return path
 
     def close(self) -> None:
-        """Remove the base, if nothing is left in it."""
+        """Remove all groups in which nothing is left, and the base."""
         if self.base is not None:
-            with suppress(OSError):
-                os.rmdir(self.base)
+            remove(self.base)
+
+    def tidy(self, used: Container[str]) -> None:
+        """Remove what a keeper that was killed has left, but for the groups that are *used*."""
+        if self.base is not None:
+            for path in _groups(self.base)[:0:-1]:
+                if path not in used:
+                    with suppress(OSError):
+                        os.rmdir(path)
 
     def _usable(self, home: str) -> str | None:
         base = place_of(home)

@@ -9,6 +9,7 @@ from pmdaemon.keeper.wire import Malformed, Message, decode, encode
 __all__ = ["Connection"]
 
 _CHUNK = 1 << 20
+_ENOUGH = 8 * 1024  # bytes, some dozens of ends
 _LONGEST = 64 << 20  # bytes of a line
 
 
@@ -43,9 +44,11 @@ class Connection:
         return self._sock.fileno() >= 0
 
     def send(self, message: Message) -> None:
-        """Have it sent with the next `flush`."""
+        """Have it sent with the next `flush`, or now with what waits already if that has become much."""
         if self.open:
             self._out += encode(message)
+            if len(self._out) >= _ENOUGH:
+                self.flush()  # so that the daemon works on it while there is more to come in this turn
 
     def flush(self) -> None:
         """Send as much as it takes now."""

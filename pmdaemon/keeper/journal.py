@@ -15,6 +15,7 @@ Record = dict[str, Any]
 
 _CHUNK = 1 << 20  # bytes of one write
 _SPARE = 1000  # records that may be superfluous before it is worth writing it anew
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
@@ -99,7 +100,7 @@ def _record(line: bytes) -> list[Record]:
 
 
 def _line(record: Record) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    return _json(record).encode() + b"\n"
 
 
 def _write(fd: int, data: bytes) -> None:

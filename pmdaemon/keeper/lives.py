@@ -6,6 +6,7 @@ Who finds out that one has ended is ``reaper``, what it leaves behind is ``remai
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 from pmdaemon.keeper import cgroups
 from pmdaemon.keeper.crash import crash_at
@@ -17,6 +18,7 @@ from pmdaemon.keeper.wire import Message
 
 __all__ = ["Lives"]
 
+_TIDY = 0.05  # seconds until what nobody waits for is removed
 _RETRY = 1.0  # seconds until the disk may have space again
 
 
@@ -178,4 +180,5 @@ class Lives:
 
     def _clear(self, kid: Kid) -> None:
         if kid.cgroup is not None:
-            cgroups.remove(kid.cgroup)
+            # Not now: it takes longer than all else about an end, and whoever waits is told first.
+            self._loop.later(_TIDY, partial(cgroups.remove, kid.cgroup))

@@ -103,6 +103,7 @@ class _Keeper:
         names = {f"{kid.name}.{fd}" for kid in self._lives.kids.values() for fd in kid.logs}
         for name in set(os.listdir(self._pipes)) - names:
             os.unlink(os.path.join(self._pipes, name))
+        self._cgroups.tidy({kid.cgroup for kid in self._lives.kids.values() if kid.cgroup})
         self._loop.soon(self._reaper.reap)
 
     def _take_in(self, kid: Kid) -> None:

@@ -62,7 +62,7 @@ class Server:
             connection.flush()
 
     def _tell_growth(self) -> None:
-        """Tell of all logs that have grown, and of what they grow next a little later: each word is for all till then."""
+        """Tell of all logs that have grown; what they grow next is told together a little later."""
         self._growth_due = False
         if self._grown and self._daemon is not None and self._daemon.behind < _BEHIND:
             for log in self._grown:

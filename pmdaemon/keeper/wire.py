@@ -31,6 +31,7 @@ OLDEST = 1
 """The oldest."""
 
 Message = dict[str, Any]
+_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: `json.dumps` would make one for each message
 T = TypeVar("T")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -104,7 +105,7 @@ class Spawn(NamedTuple):
 
 def encode(message: Message) -> bytes:
     """Return the line of a message."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _json(message).encode() + b"\n"
 
 
 def decode(line: bytes) -> list[Message]:

@@ -74,7 +74,7 @@ class Places(CrashTestCase):
 
     def test_end_in_the_journal_is_told_by_the_next(self) -> None:
         first = self.crashes("after_exit_journal")
-        self.sh(first, KEY, "echo said; exit 3")
+        first.send(self.order(KEY, "sh", "-c", "echo said; exit 3"))  # it may end before that is answered
         self.died()
         kid = self.kid(self.start(), KEY)
         self.assertEqual((kid["exit"]["status"], kid["exit"]["how"], kid["exit"]["end"]["1"]), (3 << 8, "child", 5))
