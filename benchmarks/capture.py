@@ -43,14 +43,14 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
     alone: defaultdict[str, list[float]] = defaultdict(list)
     followed: defaultdict[str, list[float]] = defaultdict(list)
     shares: list[float] = []
-    missing = list(peers.missing)
+    versions, missing = peers.versions, list(peers.missing)
     for number in range(3 if quick else 7):
         for peer in list(peers.all):
             with _printing(scratch, source) as child, peer.run(scratch, [child.job]):
                 try:
                     alone[peer.name].append(child.rate())
                 except TimeoutError as why:
-                    missing.append(f"{peer.name}: {why}")
+                    missing.append(f"{peer.name} was measured no more after a run that left {why}")
                     peers.all.remove(peer)
         if number < (1 if quick else 3):  # a client takes half a minute for all that it is told
             rate, share = _followed(scratch, source)
@@ -64,7 +64,7 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
         Figure("capture, one follows", "MB/s", dict(followed), more_is_better=True, goals={"PM2": 3.0}),
         Figure("share of lines that were sent", "%", {OURS: shares}, more_is_better=True),
     ]
-    return [Section("Log capture", _METHOD, figures, peers.versions, missing)]
+    return [Section("Log capture", _METHOD, figures, versions, missing)]
 
 
 class _Child:
