@@ -6,11 +6,12 @@ expected, nothing is sent at once and nothing is known.
 """
 
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet import tcp
 
-__all__ = ["send_now", "tune", "waiting"]
+__all__ = ["sender", "tune", "waiting"]
 
 UNSENT: Final = 64 * 1024
 """Bytes that the kernel may hold unsent for a connection; it takes no more, so a slow reader shows early."""
@@ -27,19 +28,30 @@ def tune(transport: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
-def send_now(transport: Any, data: bytes) -> int:
-    """How many bytes of ``data`` the kernel took; the rest is still to be written to ``transport``.
+def sender(transport: Any) -> Callable[[bytes], int]:
+    """Return what sends on ``transport`` at once, and tells how many bytes the kernel took.
 
-    0 where something waits to be sent already, where the connection is closing, and for TLS.
+    The rest is still to be written to ``transport``. That is all of it where something waits to be sent already, where
+    the connection is closing or lost, and for TLS.
     """
-    try:
-        if not isinstance(transport, tcp.Connection) or transport.TLS or transport.disconnecting:
+    sock = getattr(transport, "socket", None)
+    if sock is None or not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", True):
+        return _nothing
+    send = sock.send
+
+    def send_now(data: bytes) -> int:
+        try:
+            if transport.dataBuffer or transport._tempDataLen or transport.disconnecting:
+                return 0
+            return send(data)
+        except (OSError, AttributeError):  # full or lost, as the transport finds out itself; or not as expected
             return 0
-        if transport.dataBuffer or transport._tempDataLen:
-            return 0
-        return transport.socket.send(data)
-    except (OSError, AttributeError):  # full or lost, which the transport will find out itself; or not as expected
-        return 0
+
+    return send_now
+
+
+def _nothing(data: bytes) -> int:
+    return 0
 
 
 def waiting(transport: Any) -> int | None:

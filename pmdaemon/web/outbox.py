@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 from pmdaemon.web.backlog import Backlog, Frame, Kind
-from pmdaemon.web.direct import send_now, tune, waiting
+from pmdaemon.web.direct import sender, tune, waiting
 from pmdaemon.web.pool import Pool
 
 __all__ = ["CLIENT_LIMIT", "Frame", "Kind", "Outbox", "Pool"]
@@ -55,6 +55,7 @@ class Outbox:
         limit: int = CLIENT_LIMIT,
     ) -> None:
         self._transport = transport
+        self._send_now = sender(transport)
         self._clock = clock
         self._pool = pool
         self._close = close
@@ -64,16 +65,12 @@ class Outbox:
         self._look: IDelayedCall | None = None
         self._waited = 0
         self._stalled = 0.0
-        self._congested = False
+        self.congested = False
+        """Whether the client is behind, so that frames are to be offered one by one."""
         self._ended = False
         tune(transport)
         transport.unregisterProducer()  # the HTTP channel still is one, where it handed the transport over
         transport.registerProducer(self, True)
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client is behind, so that frames are to be offered one by one."""
-        return self._congested
 
     @property
     def size(self) -> int:
@@ -88,11 +85,11 @@ class Outbox:
         """
         if self._ended:
             return
-        if self._congested:
+        if self.congested:
             self._backlog.add(Frame(Kind.KEPT, "", blob))
             self._account()
             return
-        sent = send_now(self._transport, blob)
+        sent = self._send_now(blob)
         if sent < len(blob):
             self._transport.write(blob[sent:] if sent else blob)
             self._account()
@@ -100,7 +97,7 @@ class Outbox:
     def offer(self, frames: Iterable[Frame]) -> None:
         """Send as many of ``frames`` as the client takes; the others wait, or are dropped, by their kind."""
         rest = iter(frames)
-        while not (self._congested or self._ended):
+        while not (self.congested or self._ended):
             chunk = _chunk(rest)
             if not chunk:
                 return
@@ -130,9 +127,9 @@ class Outbox:
 
     def pauseProducing(self) -> None:
         """Called by the transport whenever it is written to while it holds too much."""
-        if self._congested or self._ended:
+        if self.congested or self._ended:
             return
-        self._congested = True
+        self.congested = True
         self._stalled = 0.0
         self._waited = waiting(self._transport) or 0
         self._look = self._clock.callLater(LOOK, self._look_for_progress)
@@ -140,13 +137,13 @@ class Outbox:
 
     def resumeProducing(self) -> None:
         """Called by the transport when it holds nothing any more."""
-        if not self._congested or self._ended:
+        if not self.congested or self._ended:
             return
-        self._congested = False
+        self.congested = False
         self._look_no_more()
         self.write(b"".join(self._backlog.take()))
         self._account()
-        if not (self._congested or self._ended):
+        if not (self.congested or self._ended):
             self._drained()
 
     def stopProducing(self) -> None:

@@ -11,7 +11,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pmdaemon.web.direct import UNSENT, send_now, tune, waiting
+from pmdaemon.web.direct import UNSENT, sender, tune, waiting
 
 
 class Case(SynchronousTestCase):
@@ -30,52 +30,54 @@ class Case(SynchronousTestCase):
         self.addCleanup(self.transport.stopWriting)
 
 
-class SendNowTests(Case):
+class SenderTests(Case):
     """What is sent at once, and when nothing is."""
 
     def test_sends_at_once(self) -> None:
-        self.assertEqual(send_now(self.transport, b"hello"), 5)
+        self.assertEqual(sender(self.transport)(b"hello"), 5)
         self.assertEqual(self.client.recv(10), b"hello")
 
     def test_takes_part_of_it_where_the_kernel_is_full(self) -> None:
-        sent = send_now(self.transport, bytes(50_000_000))
+        sent = sender(self.transport)(bytes(50_000_000))
         self.assertTrue(0 < sent < 50_000_000)
-        self.assertEqual(send_now(self.transport, b"more"), 0)
+        self.assertEqual(sender(self.transport)(b"more"), 0)
 
     def test_not_past_what_waits(self) -> None:
         self.transport.write(b"first")
-        self.assertEqual(send_now(self.transport, b"second"), 0)
+        self.assertEqual(sender(self.transport)(b"second"), 0)
         self.transport.doWrite()
-        self.assertEqual(send_now(self.transport, b"second"), 6)
+        self.assertEqual(sender(self.transport)(b"second"), 6)
         self.assertEqual(self.client.recv(20), b"firstsecond")
 
     def test_not_on_a_closing_connection(self) -> None:
         self.transport.loseConnection()
-        self.assertEqual(send_now(self.transport, b"x"), 0)
+        self.assertEqual(sender(self.transport)(b"x"), 0)
 
     def test_not_beneath_tls(self) -> None:
         self.transport.TLS = True
-        self.assertEqual(send_now(self.transport, b"x"), 0)
+        self.assertEqual(sender(self.transport)(b"x"), 0)
 
     def test_not_beneath_a_wrapper(self) -> None:
         wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
         wrapper.transport = self.transport
         self.assertIs(wrapper.socket, self.transport.socket)
-        self.assertEqual(send_now(wrapper, b"x"), 0)
+        self.assertEqual(sender(wrapper)(b"x"), 0)
 
     def test_a_lost_peer_is_the_transport_s_to_find(self) -> None:
+        send_now = sender(self.transport)
         self.transport.socket.close()
-        self.assertEqual(send_now(self.transport, b"x"), 0)
+        self.assertEqual(send_now(b"x"), 0)
         del self.transport.socket
-        self.assertEqual(send_now(self.transport, b"x"), 0)
+        self.assertEqual(send_now(b"x"), 0)
+        self.assertEqual(sender(self.transport)(b"x"), 0)
 
     def test_twisted_has_changed(self) -> None:
         for name in ("_tempDataLen", "TLS", "disconnecting"):
             transport = Changed(name, self.transport)
-            self.assertEqual(send_now(transport, b"x"), 0, name)
+            self.assertEqual(sender(transport)(b"x"), 0, name)
 
     def test_other_transports(self) -> None:
-        self.assertEqual(send_now(StringTransport(), b"x"), 0)
+        self.assertEqual(sender(StringTransport())(b"x"), 0)
 
 
 class Changed(tcp.Connection):
