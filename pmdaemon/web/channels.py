@@ -17,7 +17,8 @@ from pmdaemon.protocol.codec import encode
 from pmdaemon.protocol.subscription import Subscription
 from pmdaemon.web.figures import Figures, Measure
 from pmdaemon.web.frames import frame
-from pmdaemon.web.outbox import CHUNK, Frame, Kind, Outbox
+from pmdaemon.web.lane import Lane
+from pmdaemon.web.outbox import Frame, Kind, Outbox
 from pmdaemon.web.routes import Routes
 
 __all__ = ["Channel", "Channels", "Member"]
@@ -37,8 +38,7 @@ class Channel:
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self.waiting: list[Frame] = []
-        self._members: set[Member] = set()
-        self._outboxes: tuple[Outbox, ...] | None = ()
+        self.lane = Lane()
         want = subscription.get(LogMessage.type)
         lines = None if want is None else want.lines
         self._matcher: Matcher | None = None if lines is None else lines.matcher()
@@ -47,29 +47,6 @@ class Channel:
             self.streams = ()
         elif lines is not None and lines.stream is not None:
             self.streams = tuple(stream for stream in STREAMS if stream == lines.stream)
-
-    def add(self, member: Member) -> None:
-        """Take *member* up."""
-        self._members.add(member)
-        self._outboxes = None
-
-    def discard(self, member: Member) -> bool:
-        """Let *member* go; tells whether nobody is left."""
-        self._members.discard(member)
-        self._outboxes = None
-        return not self._members
-
-    def send(self, frames: list[Frame]) -> None:
-        """Send *frames* as one write to each member; those who are behind get them one by one."""
-        if self._outboxes is None:
-            self._outboxes = tuple(member.outbox for member in self._members)
-        blob = b"".join(each.data for each in frames)
-        large = len(blob) > CHUNK
-        for outbox in self._outboxes:
-            if large or outbox.congested:
-                outbox.offer(frames)
-            else:
-                outbox.write(blob)
 
     def wants(self, type_: str, who: Identity) -> bool:
         """Tell whether events of *type_* about *who* are wanted."""
@@ -115,7 +92,7 @@ class Channels:
         before = self._of.get(member)
         if before is None or before.subscription != subscription:
             if subscription:
-                self._open(subscription).add(member)
+                self._open(subscription).lane.add(member.outbox)
                 self._of[member] = self._channels[subscription]
             else:
                 self._of.pop(member, None)
@@ -157,7 +134,10 @@ class Channels:
 
     def _leave(self, member: Member, channel: Channel | None) -> None:
         """Take *member* off *channel*, which ends with its last member."""
-        if channel is not None and channel.discard(member):
+        if channel is None:
+            return
+        channel.lane.discard(member.outbox)
+        if not channel.lane:
             del self._channels[channel.subscription]
             self._routes.remove(channel)
             self._figures.remove(channel, channel.subscription)
@@ -195,7 +175,7 @@ class Channels:
         dirty, self._dirty = self._dirty, []
         for channel in dirty:
             frames, channel.waiting = channel.waiting, []
-            channel.send(frames)
+            channel.lane.send(frames)
 
     def first_figures(self, subscription: Subscription, types: list[str]) -> list[tuple[str, Any]]:
         """Return type and data of the figures that follow an acknowledgement at once [S4], of those of *types*."""
@@ -206,7 +186,7 @@ class Channels:
         id_, at = self._stamp()
         made = [Frame(Kind.METRICS, type_, frame(encode(type_, data, id=id_, at=at)))]
         for channel in channels:
-            channel.send(made)
+            channel.lane.send(made)
 
 
 def _framed(message: Message) -> Frame:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from twisted.internet import tcp
 
-__all__ = ["sender", "tune", "waiting"]
+__all__ = ["is_clear", "sender", "tune", "waiting"]
 
 UNSENT: Final = 64 * 1024
 """Bytes that the kernel may hold unsent for a connection; it takes no more, so a slow reader shows early."""
@@ -28,30 +28,21 @@ def tune(transport: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
-def sender(transport: Any) -> Callable[[bytes], int]:
-    """Return what sends on ``transport`` at once, and tells how many bytes the kernel took.
+def sender(transport: Any) -> Callable[[bytes], int] | None:
+    """Return what sends on the socket beneath ``transport``, or None where nothing may be sent past it, as for TLS.
 
-    The rest is still to be written to ``transport``. That is all of it where something waits to be sent already, where
-    the connection is closing or lost, and for TLS.
+    It tells how many bytes the kernel took, raises OSError, and may be called while ``is_clear``.
     """
     sock = getattr(transport, "socket", None)
     if sock is None or not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", True):
-        return _nothing
-    send = sock.send
-
-    def send_now(data: bytes) -> int:
-        try:
-            if transport.dataBuffer or transport._tempDataLen or transport.disconnecting:
-                return 0
-            return send(data)
-        except (OSError, AttributeError):  # full or lost, as the transport finds out itself; or not as expected
-            return 0
-
-    return send_now
+        return None
+    send: Callable[[bytes], int] = sock.send
+    return send
 
 
-def _nothing(data: bytes) -> int:
-    return 0
+def is_clear(transport: Any) -> bool:
+    """Whether ``transport`` has given the kernel all that was written to it, and is not closing."""
+    return waiting(transport) == 0 and not getattr(transport, "disconnecting", True)
 
 
 def waiting(transport: Any) -> int | None:

@@ -3,17 +3,17 @@
 It sends frames and does not make them, and it decides that a connection is to be closed but not how.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from pmdaemon.web.backlog import Backlog, Frame, Kind
-from pmdaemon.web.direct import sender, tune, waiting
+from pmdaemon.web.direct import is_clear, sender, tune, waiting
 from pmdaemon.web.pool import Pool
 
-__all__ = ["CLIENT_LIMIT", "Frame", "Kind", "Outbox", "Pool"]
+__all__ = ["CLIENT_LIMIT", "Frame", "Kind", "Outbox", "Pool", "chunks"]
 
 CLIENT_LIMIT: Final = 4 * 1024 * 1024
 """Bytes that may wait for one client."""
@@ -55,7 +55,8 @@ class Outbox:
         limit: int = CLIENT_LIMIT,
     ) -> None:
         self._transport = transport
-        self._send_now = sender(transport)
+        self.send_now = sender(transport)
+        """Sends at once, to be called while ``ready`` only; what the kernel does not take of it goes to ``rest``."""
         self._clock = clock
         self._pool = pool
         self._close = close
@@ -67,7 +68,12 @@ class Outbox:
         self._stalled = 0.0
         self.congested = False
         """Whether the client is behind, so that frames are to be offered one by one."""
-        self._ended = False
+        self.ready = False
+        """Whether nothing waits, so that more can be sent at once."""
+        self.waits: Callable[[Outbox], None] = _nobody_minds
+        """Called when it is ``ready`` no more."""
+        self.ended = False
+        """Whether nothing is sent any more."""
         tune(transport)
         transport.unregisterProducer()  # the HTTP channel still is one, where it handed the transport over
         transport.registerProducer(self, True)
@@ -83,27 +89,46 @@ class Outbox:
         This is the short way for a blob made once for many clients. One that is much larger than 64 KiB is better
         offered frame by frame, since all of it waits that the client does not take at once.
         """
-        if self._ended:
+        if self.ended:
             return
         if self.congested:
             self._backlog.add(Frame(Kind.KEPT, "", blob))
             self._account()
             return
-        sent = self._send_now(blob)
-        if sent < len(blob):
-            self._transport.write(blob[sent:] if sent else blob)
-            self._account()
+        sent = 0
+        if self.send_now is not None and (self.ready or is_clear(self._transport)):
+            try:
+                sent = self.send_now(blob)
+            except OSError:  # full, or lost, which the transport will find out
+                sent = 0
+        if sent == len(blob):
+            self.ready = True
+        else:
+            self.rest(blob, sent)
+
+    def rest(self, blob: bytes, sent: int) -> None:
+        """Send what the kernel did not take of ``blob``: all but the first ``sent`` bytes."""
+        if self.ended:
+            return
+        self._wait()
+        self._transport.write(blob[sent:] if sent else blob)
+        self._account()
+
+    def _wait(self) -> None:
+        if self.ready:
+            self.ready = False
+            self.waits(self)
 
     def offer(self, frames: Iterable[Frame]) -> None:
         """Send as many of ``frames`` as the client takes; the others wait, or are dropped, by their kind."""
         rest = iter(frames)
-        while not (self.congested or self._ended):
-            chunk = _chunk(rest)
-            if not chunk:
+        while not (self.congested or self.ended):
+            chunk = next(chunks(rest), None)
+            if chunk is None:
                 return
-            self.write(b"".join(chunk))
+            self.write(b"".join(each.data for each in chunk))
         for frame in rest:
-            if self._ended:
+            if self.ended:
                 return
             self._backlog.add(frame)
             if self._backlog.size > self._limit:
@@ -112,7 +137,8 @@ class Outbox:
 
     def stop(self) -> None:
         """Send nothing any more and free what waits; to be called when the connection is lost."""
-        self._ended = True
+        self.ended = True
+        self._wait()
         self._backlog.clear()
         self._pool.release(self)
         self._look_no_more()
@@ -127,7 +153,7 @@ class Outbox:
 
     def pauseProducing(self) -> None:
         """Called by the transport whenever it is written to while it holds too much."""
-        if self.congested or self._ended:
+        if self.congested or self.ended:
             return
         self.congested = True
         self._stalled = 0.0
@@ -137,13 +163,13 @@ class Outbox:
 
     def resumeProducing(self) -> None:
         """Called by the transport when it holds nothing any more."""
-        if not self.congested or self._ended:
+        if not self.congested or self.ended:
             return
         self.congested = False
         self._look_no_more()
         self.write(b"".join(self._backlog.take()))
         self._account()
-        if not (self.congested or self._ended):
+        if not (self.congested or self.ended):
             self._drained()
 
     def stopProducing(self) -> None:
@@ -151,7 +177,7 @@ class Outbox:
         self.stop()
 
     def _account(self) -> None:
-        if self._ended:
+        if self.ended:
             return
         if self.size > self._limit:
             self.shed()
@@ -176,17 +202,24 @@ class Outbox:
             self._look = None
 
     def _give_up(self, code: int, reason: str) -> None:
-        if not self._ended:
+        if not self.ended:
             self.stop()
             self._close(code, reason)
 
 
-def _chunk(frames: Iterable[Frame]) -> list[bytes]:
-    """The first frames, up to some size."""
-    taken, size = [], 0
+def chunks(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    """Take ``frames`` together up to 64 KiB, or little more, at a time."""
+    taken: list[Frame] = []
+    size = 0
     for frame in frames:
-        taken.append(frame.data)
+        taken.append(frame)
         size += len(frame.data)
         if size >= CHUNK:
-            break
-    return taken
+            yield taken
+            taken, size = [], 0
+    if taken:
+        yield taken
+
+
+def _nobody_minds(outbox: Outbox) -> None:
+    pass

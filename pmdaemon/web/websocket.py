@@ -210,8 +210,19 @@ class DaemonProtocol(WebSocketServerProtocol):
 
     def _close(self, code: int, reason: str) -> None:
         """Close with any code; Autobahn's own ``sendClose`` takes only those for applications."""
-        self.delivery.stop()
         self.sendCloseFrame(code, reason.encode())
+
+    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
+        """Close, also where Autobahn wants it: nothing is sent behind that."""
+        self.delivery.stop()
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Have Autobahn's frames, pings and pongs, take their place behind what waits for the client."""
+        if self.state == self.STATE_OPEN and not self.outbox.ended:
+            self.outbox.write(data)
+        else:
+            super().sendData(data, sync, chopsize)
 
     def _gap(self, process: str, dropped: int, seq: int) -> bytes:
         """Word the notice of lost lines, the first of them numbered *seq*: who goes on from its id is told them."""

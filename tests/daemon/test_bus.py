@@ -155,6 +155,64 @@ class PublishTests(BusCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
 
+class TurnTests(BusCase):
+    """How long a turn is."""
+
+    def spend(self, seconds: float) -> None:
+        """Have each flush take that long."""
+        self.listener.flush = lambda: (  # type: ignore[method-assign]
+            self.story.append(self.clock.seconds() - 1000.0),
+            self.clock.advance(seconds),
+        )
+
+    def flushes(self, count: int) -> list[float]:
+        """Publish something new each 0.1 ms, and return when that left, in ms."""
+        self.story.clear()
+        while len(self.story) < 2 * count:
+            self.bus.publish(event("a"), Who())
+            self.clock.advance(0.0001)
+        return [round(1000 * (at - self.story[1]), 1) for at in self.story[1::2]]
+
+    def test_what_costs_nothing_leaves_at_once(self) -> None:
+        self.spend(0.0)
+        self.assertEqual(self.flushes(4), [0.0, 0.1, 0.2, 0.3])
+
+    def test_what_costs_more_is_gathered_for_a_millisecond_or_two(self) -> None:
+        for cost, apart in ((0.0005, 1.5), (0.0015, 3.0), (0.005, 7.0)):
+            self.spend(cost)
+            self.flushes(1)
+            told = self.flushes(4)
+            for earlier, later in zip(told, told[1:], strict=False):
+                self.assertTrue(1000 * cost < later - earlier <= apart + 0.2, (cost, told))
+                self.assertTrue(later - earlier >= apart - 0.2, (cost, told))
+
+    def test_after_a_pause_it_leaves_at_once_again(self) -> None:
+        self.spend(0.005)
+        self.flushes(3)
+        self.clock.advance(1)
+        self.story.clear()
+        self.bus.publish(event("a"), Who())
+        self.clock.advance(0)
+        self.assertEqual(len(self.story), 2)
+
+    def test_a_reply_waits_for_nothing(self) -> None:
+        self.spend(0.005)
+        self.flushes(3)
+        self.bus.publish(event("a"), Who())
+        self.story.clear()
+        now = self.clock.seconds() - 1000.0
+        self.bus.flush()
+        self.assertEqual(self.story[:2], ["commit", now])
+
+    def test_a_flush_of_nothing_tells_nothing(self) -> None:
+        self.spend(0.0015)
+        self.flushes(2)
+        self.listener.flush = lambda: None  # type: ignore[method-assign]
+        self.bus.flush()
+        self.spend(0.0015)
+        self.assertGreater(self.flushes(3)[1], 2.5)
+
+
 class TimeTests(BusCase):
     def test_when_an_id_was_given_out(self) -> None:
         ids = []

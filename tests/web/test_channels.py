@@ -40,6 +40,9 @@ def to(*events: str, **more: Any) -> Subscription:
 class Box:
     """An outbox that notes what it gets."""
 
+    ready = False
+    send_now = waits = None
+
     def __init__(self) -> None:
         self.congested = False
         self.written: list[bytes] = []

@@ -11,7 +11,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pmdaemon.web.direct import UNSENT, sender, tune, waiting
+from pmdaemon.web.direct import UNSENT, is_clear, sender, tune, waiting
 
 
 class Case(SynchronousTestCase):
@@ -31,53 +31,61 @@ class Case(SynchronousTestCase):
 
 
 class SenderTests(Case):
-    """What is sent at once, and when nothing is."""
+    """What may be sent past the transport, and when."""
+
+    def send(self, data: bytes) -> int:
+        send = sender(self.transport)
+        assert send is not None
+        return send(data)
 
     def test_sends_at_once(self) -> None:
-        self.assertEqual(sender(self.transport)(b"hello"), 5)
+        self.assertTrue(is_clear(self.transport))
+        self.assertEqual(self.send(b"hello"), 5)
         self.assertEqual(self.client.recv(10), b"hello")
+        self.assertTrue(is_clear(self.transport))
 
     def test_takes_part_of_it_where_the_kernel_is_full(self) -> None:
-        sent = sender(self.transport)(bytes(50_000_000))
+        sent = self.send(bytes(50_000_000))
         self.assertTrue(0 < sent < 50_000_000)
-        self.assertEqual(sender(self.transport)(b"more"), 0)
+        self.assertRaises(BlockingIOError, self.send, b"more")
 
     def test_not_past_what_waits(self) -> None:
         self.transport.write(b"first")
-        self.assertEqual(sender(self.transport)(b"second"), 0)
+        self.assertFalse(is_clear(self.transport))
         self.transport.doWrite()
-        self.assertEqual(sender(self.transport)(b"second"), 6)
+        self.assertTrue(is_clear(self.transport))
+        self.assertEqual(self.send(b"second"), 6)
         self.assertEqual(self.client.recv(20), b"firstsecond")
 
     def test_not_on_a_closing_connection(self) -> None:
         self.transport.loseConnection()
-        self.assertEqual(sender(self.transport)(b"x"), 0)
+        self.assertFalse(is_clear(self.transport))
 
     def test_not_beneath_tls(self) -> None:
         self.transport.TLS = True
-        self.assertEqual(sender(self.transport)(b"x"), 0)
+        self.assertIsNone(sender(self.transport))
 
     def test_not_beneath_a_wrapper(self) -> None:
         wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
         wrapper.transport = self.transport
         self.assertIs(wrapper.socket, self.transport.socket)
-        self.assertEqual(sender(wrapper)(b"x"), 0)
+        self.assertIsNone(sender(wrapper))
 
-    def test_a_lost_peer_is_the_transport_s_to_find(self) -> None:
-        send_now = sender(self.transport)
+    def test_a_lost_peer_is_an_error_of_the_system(self) -> None:
+        send: Any = sender(self.transport)
         self.transport.socket.close()
-        self.assertEqual(send_now(b"x"), 0)
+        self.assertRaises(OSError, send, b"x")
         del self.transport.socket
-        self.assertEqual(send_now(b"x"), 0)
-        self.assertEqual(sender(self.transport)(b"x"), 0)
+        self.assertIsNone(sender(self.transport))
 
     def test_twisted_has_changed(self) -> None:
-        for name in ("_tempDataLen", "TLS", "disconnecting"):
-            transport = Changed(name, self.transport)
-            self.assertEqual(sender(transport)(b"x"), 0, name)
+        for name in ("_tempDataLen", "dataBuffer", "disconnecting"):
+            self.assertFalse(is_clear(Changed(name, self.transport)), name)
+        self.assertIsNone(sender(Changed("TLS", self.transport)))
 
     def test_other_transports(self) -> None:
-        self.assertEqual(sender(StringTransport())(b"x"), 0)
+        self.assertIsNone(sender(StringTransport()))
+        self.assertFalse(is_clear(StringTransport()))
 
 
 class Changed(tcp.Connection):
