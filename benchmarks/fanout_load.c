@@ -5,8 +5,8 @@
      expect COUNT     when so many frames have come since the last "zero", or none for 10 s: how many, and when the last one
                       came, in ns of the monotonic clock
      zero             begins to count anew: 0
-     latency SECONDS  begins to count anew, reads for so long, then: how many frames had a stamp, and the 50th and 99th
-                      percentile and the maximum of their age in microseconds. A stamp is '@' and ns of the monotonic clock. */
+     latency SECONDS  begins to count anew, reads for so long, then: how many frames came, and the 50th and 99th
+                      percentile and the maximum of their ages in microseconds. A stamp is '@' and ns of the monotonic clock. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -136,7 +136,7 @@ static void report_latency(void) {
         seen += ages[n];
         most = n;
     }
-    printf("%llu %llu %llu %llu\n", (unsigned long long)stamped, (unsigned long long)half * 10 + 10,
+    printf("%llu %llu %llu %llu\n", (unsigned long long)frames, (unsigned long long)half * 10 + 10,
         (unsigned long long)nearly * 10 + 10, (unsigned long long)most * 10 + 10);
     fflush(stdout);
 }

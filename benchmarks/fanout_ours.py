@@ -8,11 +8,14 @@ import sys
 import time
 from typing import Any
 
+import twisted
 from twisted.internet import reactor
 from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineReceiver
 
 from pmdaemon.core.spec import parse_app
+import pmdaemon
+from benchmarks.figure import OURS
 from pmdaemon.core.lines import Line
 from pmdaemon.daemon.logs import message
 from pmdaemon.service import Options, makeService
@@ -27,11 +30,13 @@ class Orders(LineReceiver):
 
     def __init__(self, daemon: Any) -> None:
         self._daemon = daemon
+        self._members: list[Any] = []
+        self._turns = self._begun = 0
         self._process = next(iter(daemon.supervisor.processes.values()))
         self._line = 0
 
     def connectionMade(self) -> None:
-        self._say("ready", self._daemon._ports[0].getHost().port, "pmdaemon", sys.version.split()[0])
+        self._say("ready", sys.argv[2], OURS, pmdaemon.__version__, "on Twisted", twisted.__version__)
 
     def _say(self, *words: object) -> None:
         self.sendLine(" ".join(map(str, words)).encode())
@@ -64,7 +69,7 @@ class Orders(LineReceiver):
 
 def main() -> None:
     options = Options()
-    options.parseOptions(["--port", "0", "--home", sys.argv[1], "--no-keeper"])
+    options.parseOptions(["--home", sys.argv[1], "--port", sys.argv[2], "--no-keeper"])
     daemon = makeService(options)
     daemon.startService()
     daemon.supervisor.declare(parse_app({"script": "/bin/true"}, where="app", base="/", name="talker"), None)

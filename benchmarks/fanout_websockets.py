@@ -1,6 +1,7 @@
 """What ``fanout`` compares with: a server on asyncio that sends ready-made text with ``websockets.broadcast``."""
 
 import asyncio
+import platform
 import sys
 import time
 
@@ -9,6 +10,7 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 
 async def main() -> None:
+    """Serve, and do as stdin says: ``run EVENTS SECONDS``, which is answered with turns and when it began."""
     text = "x" * int(sys.argv[1])
     connections: set[ServerConnection] = set()
 
@@ -21,7 +23,7 @@ async def main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     async with serve(stay, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         port = server.sockets[0].getsockname()[1]
-        print("ready", port, "websockets", websockets.__version__, flush=True)
+        print("ready", port, "websockets", websockets.__version__, "on Python", platform.python_version(), flush=True)
         while line := await orders.readline():
             _, events, seconds = line.split()
             members, turns, begun = list(connections), 0, time.monotonic_ns()

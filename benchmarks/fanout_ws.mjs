@@ -9,7 +9,7 @@ const { version } = require('ws/package.json');
 const text = Buffer.alloc(Number(process.argv[2]), 'x');
 const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: false });
 
-server.on('listening', () => console.log('ready', server.address().port, 'ws', version, process.version));
+server.on('listening', () => console.log('ready', server.address().port, 'ws', version, 'on Node.js', process.version));
 
 createInterface({ input: process.stdin }).on('line', (line) => {
   const [, events, seconds] = line.split(' ').map(Number);
