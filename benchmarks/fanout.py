@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from benchmarks import fanout_daemon
-from benchmarks.figure import OURS, Figure, Section
 from benchmarks.fanout_load import Load, cores, loading, program
+from benchmarks.figure import OURS, Figure, Section
 from pmdaemon.core.events import LogMessage
 from pmdaemon.protocol.codec import encode
 
@@ -32,8 +32,8 @@ METHOD = """
 A publisher inside the server's process tells N clients of K events, and goes on at once, unless a client is more than
 64 KiB behind. Each event is a WebSocket message of its own. A turn of ours is a log line's whole way through the
 daemon's bus, journal, JSON, channels and sockets; the peers send {size} ready bytes with ``websockets.broadcast`` and
-with ``ws.send``. The server has one core, the clients, a program in {load}, have the other. The servers take turns in each
-round, the figure counts what the clients have received, all of it, until the last message of the round.
+with ``ws.send``. The server has one core; the clients, a program in {load}, have the other. The servers take turns in
+each round. Counted is what the clients have received, all of it, until the last message of the round has come.
 
 With more than one event in a turn it is the number of system calls that makes the difference: the peers' broadcasts
 write each message on its own. With one client the daemon's commit of each turn to its journal is what costs most.
@@ -68,8 +68,10 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
     versions: dict[str, str] = {}
     for clients in _CLIENTS:
         with ExitStack() as stack:
-            servers = {whose: stack.enter_context(_serving(scratch, whose, command, clients))
-                       for whose, command in commands.items()}
+            servers = {
+                whose: stack.enter_context(_serving(scratch, whose, command, clients))
+                for whose, command in commands.items()
+            }
             versions |= {whose: server.version for whose, server in servers.items()}
             for events in _EVENTS:
                 found: dict[str, list[float]] = {whose: [] for whose in servers}
@@ -105,8 +107,15 @@ def _commands(scratch: Path) -> tuple[dict[str, list[str]], list[str]]:
 def _size() -> int:
     """Bytes of a message of ours."""
     line = LogMessage(
-        process="talker", id=0, app="talker", instance=0, namespace="default", level="info",
-        message="x" * 80, stream="stdout", offset=100_000,
+        process="talker",
+        id=0,
+        app="talker",
+        instance=0,
+        namespace="default",
+        level="info",
+        message="x" * 80,
+        stream="stdout",
+        offset=100_000,
     )
     return len(encode(line.type, line, id="0" * 16, at=time.time()))
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.daemon import Daemon, running
-from benchmarks.figure import OURS, Figure, Section
 from benchmarks.fanout_load import connect, cores, loading
+from benchmarks.figure import OURS, Figure, Section
 
 __all__ = ["measure"]
 
@@ -43,7 +43,8 @@ while True:
 
 MANY = f"""
 A daemon, started with twistd, has one core; its keeper, the child and the clients, a program of their own, have the
-other. The child writes {_RATE:,} lines a second, each at its time and with the time in it; {_MANY:,} clients follow them.
+other. The child writes {_RATE:,} lines a second, each at its time and with the time in it; {_MANY:,} clients follow
+them.
 """
 
 STALLED = f"""

@@ -112,6 +112,7 @@ static void take(struct connection *c, const unsigned char *data, size_t size, u
         uint64_t length = 0;
         if (width == 2) length = c->head[1] & 127;
         else for (int n = 2; n < width; n++) length = length << 8 | c->head[n];
+        if ((c->head[0] & 15) == 9) send_all(c->fd, "\x8a\x80\0\0\0\0", 6); /* or the daemon drops the connection */
         if ((c->head[0] & 15) == 1) {
             frames++;
             last = at;
@@ -120,6 +121,13 @@ static void take(struct connection *c, const unsigned char *data, size_t size, u
         c->had = 0;
         c->left = length;
     }
+}
+
+static void read_from(struct connection *c) {
+    ssize_t size = recv(c->fd, buffer, sizeof buffer, 0);
+    if (size < 0 && errno != EAGAIN) die("recv");
+    if (size == 0) { fprintf(stderr, "the server has closed a connection\n"); exit(1); }
+    if (size > 0) take(c, buffer, size, now());
 }
 
 static void report_expected(void) {
@@ -150,6 +158,7 @@ int main(int count, char **words) {
         all[n].fd = open_one(atoi(words[1]), words[3]);
         there.data.ptr = &all[n];
         if (epoll_ctl(poll, EPOLL_CTL_ADD, all[n].fd, &there)) die("epoll_ctl");
+        for (int ready = epoll_wait(poll, came, 256, 0); ready > 0; ready--) read_from(came[ready - 1].data.ptr);
     }
     there.data.ptr = NULL;
     if (epoll_ctl(poll, EPOLL_CTL_ADD, 0, &there)) die("epoll_ctl");
@@ -177,10 +186,7 @@ int main(int count, char **words) {
                 }
                 continue;
             }
-            ssize_t size = recv(c->fd, buffer, sizeof buffer, 0);
-            if (size == 0) { fprintf(stderr, "the server has closed a connection\n"); return 1; }
-            if (size < 0 && errno != EAGAIN) die("recv");
-            if (size > 0) take(c, buffer, size, now());
+            read_from(c);
         }
         uint64_t at = now();
         if (wanted && (frames >= wanted || at > (last > begun ? last : begun) + PATIENCE)) { report_expected(); wanted = 0; }

@@ -55,7 +55,7 @@ class Load:
         return [int(word) for word in answer.split()]
 
     def expect(self, frames: int) -> float:
-        """Wait for so many frames since the last ``zero``; return when the last came, seconds of the monotonic clock."""
+        """Wait for so many frames since the last ``zero``; return when the last came, by the monotonic clock."""
         got, last = self.ask(f"expect {frames}")
         if got != frames:
             raise ValueError(f"{got} of {frames} messages came")
@@ -163,9 +163,11 @@ class _Program:
         self._last = time.monotonic_ns()
         data = self._buffer
         self._frames += data.count(_HEAD, 0, size) + (descriptor in self._split and data[0] == _HEAD[1])
+        if data.find(b"\x89\x08pmdaemon", 0, size) >= 0:  # a ping, for whose pong the daemon waits
+            self._clients[descriptor].sendall(b"\x8a\x80" + bytes(4))
         change: Callable[[int], None] = self._split.add if data[size - 1] == _HEAD[0] else self._split.discard
         change(descriptor)
-        if self._ages is not None and 0 <= (at := data.find(b"@", 0, size - 40)):
+        if self._ages is not None and (at := data.find(b"@", 0, size - 40)) >= 0:
             stamp = bytes(data[at + 1 : at + 30]).split(b" ", 1)[0]
             self._ages.append(self._last - int(stamp))
 

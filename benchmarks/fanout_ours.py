@@ -8,15 +8,15 @@ import sys
 import time
 from typing import Any
 
-import twisted
 from twisted.internet import reactor
 from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineReceiver
 
-from pmdaemon.core.spec import parse_app
 import pmdaemon
+import twisted
 from benchmarks.figure import OURS
 from pmdaemon.core.lines import Line
+from pmdaemon.core.spec import parse_app
 from pmdaemon.daemon.logs import message
 from pmdaemon.service import Options, makeService
 

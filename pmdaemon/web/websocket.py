@@ -85,6 +85,9 @@ class DaemonProtocol(WebSocketServerProtocol):
     visit: Visit
     """Set before the connection is made; without it nothing is answered."""
 
+    CONFIG_ATTRS = ()
+    """Autobahn would copy the options to each connection, and word them for a log; they are the class's."""
+
     def onConnect(self, request: ConnectionRequest) -> str | None:
         """Accept every handshake that the guard let through; the subprotocol of ours where it is offered."""
         return "pmdaemon.v1" if "pmdaemon.v1" in request.protocols else None
@@ -92,6 +95,7 @@ class DaemonProtocol(WebSocketServerProtocol):
     def onOpen(self) -> None:
         """Get ready to talk; nothing is said before the client asks [S1]."""
         factory = self.factory
+        self.http_request_data, self.http_headers = b"", {}  # kept by Autobahn for as long as the connection
         self._pending = 0
         self._unanswered = False
         self.delivery = Delivery(factory.archive, factory.channels, factory.describer, factory.clock)
@@ -258,6 +262,9 @@ class DaemonSocketFactory(WebSocketServerFactory):
     ) -> None:
         super().__init__(reactor=reactor, server="PMDaemon")
         self.setProtocolOptions(**OPTIONS)
+        for name in WebSocketServerProtocol.CONFIG_ATTRS:
+            value = getattr(self, name)
+            setattr(DaemonProtocol, name, staticmethod(value) if callable(value) else value)
         self.clock: IReactorTime = reactor
         self.bus = bus
         self.dispatcher = dispatcher

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ class TurnTests(BusCase):
             self.spend(cost)
             self.flushes(1)
             told = self.flushes(4)
-            for earlier, later in zip(told, told[1:], strict=False):
+            for earlier, later in pairwise(told):
                 self.assertTrue(1000 * cost < later - earlier <= apart + 0.2, (cost, told))
                 self.assertTrue(later - earlier >= apart - 0.2, (cost, told))
 
