@@ -22,7 +22,9 @@ _ROUNDS = 3
 _READERS, _BURST = 99, 20_000
 _STALL, _QUICK_STALL = 60.0, 8.0
 _BESIDE, _QUICK_BESIDE = 10.0, 4.0
-_WARM = 2.0
+_WARM = 4.0
+_WARMING = 20
+"""Clients that come and go before memory is looked at."""
 _PRESENT = 100_000_000
 """Age in ns of a line that shows that a client has caught up."""
 _MAX_P99, _MAX_GROWTH, _MAX_RATIO = 30.0, 8.0, 1.5
@@ -55,9 +57,15 @@ growth of the daemon's resident set meanwhile.
 """
 
 
+IDLE = f"""
+What {_MANY:,} clients that have subscribed add to the daemon's resident set, by their number. Others had come and gone
+before. What the kernel holds for their sockets is not in it.
+"""
+
+
 def measure(scratch: Path, *, quick: bool) -> list[Section]:
-    """Watch one daemon with many clients, and one with a client that does not read."""
-    return [_many(scratch, quick=quick), _stalled(scratch, quick=quick)]
+    """Watch one daemon with many clients, one with a client that does not read, and one with nothing to tell."""
+    return [_many(scratch, quick=quick), _stalled(scratch, quick=quick), _idle(scratch)]
 
 
 @contextmanager
@@ -124,6 +132,19 @@ def _stalled(scratch: Path, *, quick: bool) -> Section:
             Figure(f"{name}: not accounted for", "lines", {OURS: [unaccounted]}, goals={OURS: 0.0}),
         ],
     )
+
+
+def _idle(scratch: Path) -> Section:
+    with running(scratch, []) as daemon:
+        port = daemon.port()
+        with loading(scratch, port, _WARMING, events=["log_message"]):
+            pass
+        before = _resident(daemon)
+        with loading(scratch, port, _MANY, events=["log_message"]) as load:
+            load.expect(_MANY)  # the acknowledgements
+            each = (_resident(daemon) - before) / _MANY / 1e3
+    name = f"{_MANY:,} clients that are told nothing: memory of each"
+    return Section("The whole daemon, with idle clients", IDLE, [Figure(name, "kB", {OURS: [each]}, goals={OURS: 14})])
 
 
 def _resident(daemon: Daemon) -> int:

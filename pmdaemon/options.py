@@ -10,7 +10,7 @@ import os
 import sqlite3
 import sys
 from getopt import getopt
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.python import usage
 
@@ -23,10 +23,12 @@ from pmdaemon.daemon.store import StoreError
 from pmdaemon.errors import PMDaemonError
 from pmdaemon.tokens import TokenFile, TokenFileError
 from pmdaemon.web.credentials import load_api_key
-from pmdaemon.web.jwtkey import JwtKey
 from pmdaemon.web.listen import ListenError, remote
 from pmdaemon.web.places import Places
 from pmdaemon.web.tls import load_tls
+
+if TYPE_CHECKING:
+    from pmdaemon.web.jwtkey import JwtKey
 
 __all__ = ["REFUSALS", "Options", "names_of", "refuse"]
 
@@ -125,7 +127,7 @@ class Options(usage.Options):
             )
             self["tls"] = load_tls(self["tls-cert"], self["tls-key"], self["tls-client-ca"])
             self["api_key"] = load_api_key(self["api-key-file"], os.environ)
-            self["jwt_key"] = JwtKey.load(self["jwt-key-file"]) if self["jwt-key-file"] else None
+            self["jwt_key"] = _jwt_key(self["jwt-key-file"])
             self["apps"] = read_ecosystem(self["config"]) if self["config"] else []
             self["www"] = _directory(self["www"])
             if isinstance(self["log-cap"], int) and self["no-keeper"]:
@@ -165,6 +167,14 @@ def _directory(path: str | None) -> str | None:
     if not os.path.isdir(path):
         raise NotADirectoryError(f"cannot serve --www {path}: it is not a directory")
     return os.path.abspath(path)
+
+
+def _jwt_key(path: str | None) -> "JwtKey | None":
+    if path is None:
+        return None
+    from pmdaemon.web.jwtkey import JwtKey  # PyJWT is of no use to a daemon without such a key
+
+    return JwtKey.load(path)
 
 
 def _settle_in(twistd: Any, home: Home) -> None:

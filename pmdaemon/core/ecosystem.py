@@ -6,7 +6,6 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +13,6 @@ from msgspec import Meta
 
 from pmdaemon.core.fields import FieldError, convert, one_of, shown
 from pmdaemon.core.spec import MAX_INSTANCES, AppSpec, parse_app
-from pmdaemon.core.yamltext import read_yaml
 from pmdaemon.errors import InvalidConfiguration
 
 __all__ = ["MAX_TEXT", "READERS", "Ecosystem", "parse"]
@@ -90,6 +88,12 @@ def _no_number(word: str) -> object:
     raise FieldError("", f"{word} is no number in JSON", "leave it out, or put it in quotes")
 
 
+def _yaml(text: str) -> object:
+    from pmdaemon.core.yamltext import read_yaml  # a daemon without such a file has no use for PyYAML
+
+    return read_yaml(text, limit=2 * MAX_TEXT)
+
+
 def _toml(text: str) -> object:
     try:
         return tomllib.loads(text)
@@ -104,11 +108,10 @@ _JAVASCRIPT_HINT = (
     "JavaScript is not run; print it as JSON once: "
     "node -p 'JSON.stringify(require(\"./ecosystem.config.js\"), null, 2)' > ecosystem.json"
 )
-_read_yaml = partial(read_yaml, limit=2 * MAX_TEXT)
 READERS: dict[str, Callable[[str], object]] = {
     ".json": _json,
-    ".yaml": _read_yaml,
-    ".yml": _read_yaml,
+    ".yaml": _yaml,
+    ".yml": _yaml,
     ".toml": _toml,
 }
 """End of a file's name -> how its text becomes plain data; each raises FieldError."""

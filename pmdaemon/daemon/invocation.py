@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from dotenv import dotenv_values
 from msgspec import Struct
 
 from pmdaemon.core.spec import AppSpec
@@ -59,6 +58,10 @@ def invocation(spec: AppSpec, *, name: str, inherited: Mapping[str, str], given:
 
 def _from_files(spec: AppSpec, name: str) -> dict[str, str]:
     values: dict[str, str] = {}
+    if not spec.env_files:
+        return values
+    from dotenv import dotenv_values  # of no use to a daemon without such a file
+
     for path in spec.env_files:
         try:
             with open(path, encoding="utf-8") as stream:

@@ -8,7 +8,7 @@ import hmac
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
@@ -18,8 +18,10 @@ from pmdaemon.core.selection import Selection
 from pmdaemon.errors import InvalidConfiguration
 from pmdaemon.private import read_private
 from pmdaemon.tokens import Token, TokenFile, TokenFileError
-from pmdaemon.web.jwtkey import JwtKey
 from pmdaemon.web.refusal import Refusal
+
+if TYPE_CHECKING:
+    from pmdaemon.web.jwtkey import JwtKey
 
 __all__ = [
     "BAD_TOKEN",
@@ -83,7 +85,7 @@ class Credentials:
         now: Callable[[], float],
         *,
         api_key: str | None = None,
-        jwt_key: JwtKey | None = None,
+        jwt_key: "JwtKey | None" = None,
     ) -> None:
         self._tokens = tokens
         self._now = now
