@@ -37,7 +37,7 @@ lint: .venv/installed-lint
 torture: .venv/installed-test
 	@$(BIN)/python -m torture $(ARGS)
 
-bench: .venv/installed-test
+bench: .venv/installed-test tools
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 # What some tests need and no Python package brings; without npm these are skipped, and say so.

@@ -24,7 +24,7 @@ from .wire import arrivals, guard
 
 CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]
 RUN = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from kosoku import FailureError, run_fuzzingclient
 
 async def main():
@@ -36,6 +36,8 @@ async def main():
         print(json.dumps([len(results), []]))
 
 asyncio.run(main())
+sys.stdout.flush()
+os._exit(0)  # the threads of the runner do not always survive the interpreter's end
 """
 
 
@@ -63,6 +65,7 @@ class ConformanceTests(TestCase):
         site = build_site(reactor, guard(reactor), arrivals(), factory, None)  # type: ignore[arg-type]
         port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
+        self.addCleanup(self.stop_timers)
         url = f"ws://127.0.0.1:{port.getHost().port}/ws"
         out, err, code = await getProcessOutputAndValue(
             sys.executable, ["-c", RUN, url, json.dumps(CASES)], env=dict(os.environ)
@@ -71,6 +74,9 @@ class ConformanceTests(TestCase):
         ran, failed = json.loads(out)
         self.assertEqual(failed, [])
         self.assertGreater(ran, 200)
+
+    def stop_timers(self) -> None:
+        """Cancel Autobahn's, of handshakes that are over."""
         for call in reactor.getDelayedCalls():  # type: ignore[attr-defined]
-            if "_BatchedTimer" in str(call):  # Autobahn's, of handshakes that are over
+            if "_BatchedTimer" in str(call):
                 call.cancel()
