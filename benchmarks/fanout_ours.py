@@ -32,7 +32,7 @@ class Orders(LineReceiver):
         self._daemon = daemon
         self._members: list[Any] = []
         self._turns = self._begun = 0
-        self._process = next(iter(daemon.supervisor.processes.values()))
+        self._process = next(iter(daemon.parts.supervisor.processes.values()))
         self._line = 0
 
     def connectionMade(self) -> None:
@@ -43,7 +43,7 @@ class Orders(LineReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         _, events, seconds = line.split()
-        self._members = list(self._daemon.factory.connections)
+        self._members = list(self._daemon.parts.factory.connections)
         self._turns, self._begun = 0, time.monotonic_ns()
         self._publish(int(events), time.monotonic() + float(seconds))
 
@@ -57,10 +57,10 @@ class Orders(LineReceiver):
             lines = [Line(81 * n, 81 * n + 81, TEXT) for n in range(self._line, self._line + count)]
             self._line += count
             events = [message(self._process, "stdout", each) for each in lines]
-            self._daemon.bus.publish_lines(
+            self._daemon.parts.bus.publish_lines(
                 events, self._process, stream="stdout", start=lines[0].offset, end=lines[-1].end, line=lines[0].offset
             )
-            self._daemon.bus.flush()
+            self._daemon.parts.bus.flush()
         reactor.callLater(0, self._publish, count, until)
 
     def connectionLost(self, reason: object = None) -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     options.parseOptions(["--home", sys.argv[1], "--port", sys.argv[2], "--no-keeper"])
     daemon = makeService(options)
     daemon.startService()
-    daemon.supervisor.declare(parse_app({"script": "/bin/true"}, where="app", base="/", name="talker"), None)
+    daemon.parts.supervisor.declare(parse_app({"script": "/bin/true"}, where="app", base="/", name="talker"), None)
     reactor.callWhenRunning(lambda: StandardIO(Orders(daemon)))
     reactor.run()
 

@@ -85,7 +85,7 @@ class DaemonProtocol(WebSocketServerProtocol):
     visit: Visit
     """Set before the connection is made; without it nothing is answered."""
 
-    CONFIG_ATTRS = ()
+    CONFIG_ATTRS = []  # noqa: RUF012  # typed so by Autobahn
     """Autobahn would copy the options to each connection, and word them for a log; they are the class's."""
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
