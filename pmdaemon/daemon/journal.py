@@ -253,6 +253,11 @@ class Journal:
         )
         return [mark for mark in (LogMark(*row) for row in rows) if mark.last > after]
 
+    def told_by(self, process: int, stream: str, seq: int) -> int:
+        """Return the start of the newest line of a log that was told by id *seq*, 0 where none is known."""
+        query = "SELECT max(start) FROM log_marks WHERE process = ? AND stream = ? AND seq <= ?"
+        return self._one(query, process, stream, seq)
+
     def told(self, process: int, stream: str, after: int) -> list[tuple[int, int]]:
         """Return the ranges of one log that were published and end after offset *after*, by where they start."""
         rows = self._store.db.execute(

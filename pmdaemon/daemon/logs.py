@@ -303,6 +303,7 @@ class Logs:
         at = self._bus.time_of(since)
         start = log.file.base if at is None else log.file.line_start(log.file.offset_at(at))
         start = max(start, log.file.offset_at(log.who.created_at) if log.born is None else log.born)
+        start = max(start, self._journal.told_by(log.who.id, log.stream, since))  # times are known to 100 ms alone
         told = self._journal.told(log.who.id, log.stream, start)
         if since < self._journal.marks_pruned and told:
             start = told[0][0]  # what was published before this is not known any more

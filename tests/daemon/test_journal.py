@@ -193,6 +193,8 @@ class MarkTests(JournalCase):
         self.assertEqual(journal.told(1, "stdout", 0), [(0, 10), (10, 20), (30, 40)])
         self.assertEqual(journal.told(1, "stdout", 10), [(10, 20), (30, 40)])
         self.assertEqual(journal.told(1, "stderr", 0), [])
+        self.assertEqual([journal.told_by(1, "stdout", seq) for seq in (0, 1, 2, 9)], [0, 0, 30, 30])
+        self.assertEqual(journal.told_by(1, "stderr", 9), 0)
 
     def test_a_log_that_is_nobodys_any_more(self) -> None:
         journal = self.journal()
