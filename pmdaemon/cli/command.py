@@ -1,11 +1,12 @@
-"""What a command of the console script is: its words, its arguments, what it does, and how it fails."""
+"""How a command of the console script fails: its exit codes, and what is said on standard error."""
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final
 
-__all__ = ["Command", "Exit", "Failure"]
+from pmdaemon.errors import PMDaemonError
+
+__all__ = ["Exit", "Failure", "exit_of", "failure_of"]
 
 
 class Exit(IntEnum):
@@ -14,8 +15,21 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    NOT_FOUND = 10
+    EXISTS = 11
+    START_FAILED = 12
+    STOP_FAILED = 13
+    RESTART_FAILED = 14
+    INVALID = 20
+    UNREADABLE = 21
     UNPARSABLE = 22
+    PORT_IN_USE = 30
+    TIMEOUT = 40
+    UNHEALTHY = 41
+    WEB_PORT = 50
+    NO_DAEMON = 51
     DENIED = 60
+    REFUSED = 61
     INTERRUPTED = 130
 
 
@@ -28,14 +42,40 @@ class Failure(Exception):
         self.exit = exit
 
 
-class Command(NamedTuple):
-    """One command; ``words`` are what one types, the last its own, those before it the groups it is in.
+_EXITS: Final[Mapping[str, Exit]] = {
+    "PROCESS_NOT_FOUND": Exit.NOT_FOUND,
+    "PROCESS_ALREADY_EXISTS": Exit.EXISTS,
+    "PROCESS_ALREADY_RUNNING": Exit.EXISTS,
+    "PROCESS_START_FAILED": Exit.START_FAILED,
+    "INVALID_CONFIGURATION": Exit.INVALID,
+    "PORT_IN_USE": Exit.PORT_IN_USE,
+    "TIMEOUT": Exit.TIMEOUT,
+    "NO_DAEMON": Exit.NO_DAEMON,
+    "UNAUTHORIZED": Exit.REFUSED,
+    "PERMISSION_DENIED": Exit.REFUSED,
+}
+_OF_ACTION: Final[Mapping[tuple[str, str], Exit]] = {
+    ("stop", "OPERATION_FAILED"): Exit.STOP_FAILED,
+    ("restart", "OPERATION_FAILED"): Exit.RESTART_FAILED,
+    ("restart", "PROCESS_START_FAILED"): Exit.RESTART_FAILED,
+    ("reload", "OPERATION_FAILED"): Exit.RESTART_FAILED,
+    ("reload", "PROCESS_START_FAILED"): Exit.RESTART_FAILED,
+}
 
-    ``run`` prints results on stdout and everything else on stderr. Raises Failure.
-    """
 
-    words: tuple[str, ...]
-    summary: str
-    arguments: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace], None]
-    examples: tuple[str, ...] = ()
+def exit_of(error: PMDaemonError, action: str = "") -> Exit:
+    """Return the exit code of an error, of a command's *action* where that makes a difference."""
+    return _OF_ACTION.get((action, error.code)) or _EXITS.get(error.code, Exit.FAILED)
+
+
+def failure_of(error: PMDaemonError, action: str = "", *, home: str | None = None) -> Failure:
+    """Return an error of the daemon or the client as what is told the user; *home* is the one that was looked in."""
+    hints = [error.hint] if error.hint else []
+    if error.code == "NO_DAEMON":
+        where = f" --home {home}" if home else ""
+        hints = [f"start one: twistd pmdaemon{where}", f"or with your first program: pmdaemon start SCRIPT{where}"]
+    elif error.code == "PROCESS_NOT_FOUND":
+        near = error.details.get("matches") or []
+        hints = [f"did you mean: {', '.join(near)}"] if near else []
+        hints.append("see all: pmdaemon list")
+    return Failure(error.message, *hints, exit=exit_of(error, action))

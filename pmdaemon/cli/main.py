@@ -1,32 +1,122 @@
-"""From a command line to an exit code: the table of commands, and the parser that is made of it."""
+"""From a command line to an exit code: the table of commands, each imported when it is asked for."""
 
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final
+
+import click
 
 import pmdaemon
-from pmdaemon.cli import token
-from pmdaemon.cli.command import Command, Exit, Failure
+from pmdaemon.cli.command import Exit, Failure, failure_of
+from pmdaemon.errors import PMDaemonError
 
-__all__ = ["COMMANDS", "main", "parser"]
+__all__ = ["ALIASES", "COMMANDS", "cli", "main"]
 
-COMMANDS: Final[tuple[Command, ...]] = (*token.COMMANDS,)
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "start": ("start", "Start a program, what is stopped, or the apps of a file."),
+    "stop": ("act", "Stop processes, each with all it has started."),
+    "restart": ("act", "Stop and start again."),
+    "reload": ("act", "Replace processes one by one, without a gap where ports allow."),
+    "scale": ("act", "Change how many processes an app has."),
+    "delete": ("act", "Stop and forget; the logs stay."),
+    "list": ("listing", "Show what runs."),
+    "info": ("info", "Show all that is known of a process."),
+    "logs": ("logs", "Show the last lines, or follow them."),
+    "events": ("events", "Show what happened."),
+    "why": ("why", "Say why a process is not running, or was restarted."),
+    "health": ("health", "Show how the health checks went."),
+    "history": ("history", "Show CPU or memory over time."),
+    "monit": ("monit", "Watch and act on a full screen."),
+    "signal": ("act", "Send a signal."),
+    "reset": ("act", "Set the counters of restarts to 0."),
+    "flush": ("act", "Empty the logs."),
+    "export": ("export", "Write what runs as an ecosystem file."),
+    "token": ("token", "Make, list and revoke what lets others in."),
+    "ping": ("daemon", "See whether the daemon answers."),
+    "doctor": ("doctor", "Check the daemon and what it needs."),
+    "upgrade": ("daemon", "Put the code that is installed now in the daemon's place."),
+    "kill": ("daemon", "Stop the daemon and everything it runs."),
+    "startup": ("startup", "Print a unit for systemd."),
+    "completion": ("completion", "Print what makes a shell complete commands and names."),
+}
+"""Name -> module and summary; what is listed in the help is not imported for that."""
 
-GROUPS: Final = {"token": "make, list and revoke what lets others in"}
-"""What the commands of a group are for."""
+ALIASES: Final = {
+    "s": "start",
+    "st": "stop",
+    "r": "restart",
+    "l": "list",
+    "ls": "list",
+    "status": "list",
+    "del": "delete",
+    "show": "info",
+    "describe": "info",
+}
+
+_HELP: Final = """A process manager for one machine.
+
+\b
+  pmdaemon start server.js --name web      start a program, and a daemon if there is none
+  pmdaemon list                            what runs
+  pmdaemon logs web -f                     follow its output
+
+A process is named by its name, its app, its id, a pattern such as 'web-*', ns:NAMESPACE or all.
+"""
+
+
+class Commands(click.Group):
+    """Finds commands by the table, and their aliases."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the table."""
+        return [name for name, (module, _) in COMMANDS.items() if _is_there(module)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name or an alias."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS or not _is_there(COMMANDS[name][0]):
+            return None
+        found: click.Command = getattr(import_module(f"pmdaemon.cli.{COMMANDS[name][0]}"), f"{name}_command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help."""
+        short: dict[str, list[str]] = {}
+        for alias, name in ALIASES.items():
+            short.setdefault(name, []).append(alias)
+        with formatter.section("Commands"):
+            names = self.list_commands(ctx)
+            formatter.write_dl([(", ".join([name, *short.get(name, [])]), COMMANDS[name][1]) for name in names])
+
+
+def _is_there(module: str) -> bool:
+    return os.path.exists(os.path.join(os.path.dirname(__file__), f"{module}.py"))
+
+
+@click.command(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pmdaemon.__version__, message="pmdaemon %(version)s")
+def cli() -> None:
+    """All commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code; SystemExit from the parser, for a wrong usage and for ``--help``."""
-    given = parser().parse_args(arguments)
+    """Run one command and return the exit code."""
     try:
-        given.run(given)
+        ended = cli.main(arguments, prog_name="pmdaemon", standalone_mode=False)
         sys.stdout.flush()
+        return ended if isinstance(ended, int) else Exit.OK
+    except click.UsageError as why:
+        path = why.ctx.command_path if why.ctx else "pmdaemon"
+        return _report(_plain(why.format_message()), [*_near(why), f"see: {path} --help"], Exit.USAGE)
+    except click.ClickException as why:
+        return _report(_plain(why.format_message()), (), Exit.FAILED)
     except Failure as why:
         return _report(str(why), why.hints, why.exit)
-    except KeyboardInterrupt:
+    except PMDaemonError as why:
+        return main_failure(why)
+    except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
     except BrokenPipeError:  # who read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -34,42 +124,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as why:
         denied = isinstance(why, PermissionError)
         return _report(f"cannot go on: {why}", (), Exit.DENIED if denied else Exit.FAILED)
-    return Exit.OK
 
 
-def parser(commands: Iterable[Command] = COMMANDS) -> ArgumentParser:
-    """The parser of all ``commands``; what it returns has the command's ``run``."""
-    commands = list(commands)
-    top = _parser(ArgumentParser, commands, prog="pmdaemon", summary="A process manager for one machine.")
-    top.add_argument("--version", action="version", version=f"pmdaemon {pmdaemon.__version__}")
-    below: dict[tuple[str, ...], Any] = {(): _group(top)}
-    for command in commands:
-        *group, word = command.words
-        for depth in range(1, len(group) + 1):
-            words = tuple(group[:depth])
-            if words not in below:
-                members = [each for each in commands if each.words[:depth] == words]
-                summary = GROUPS[" ".join(words)]
-                made = _parser(below[words[:-1]].add_parser, members, words[-1], summary=summary, help=summary)
-                below[words] = _group(made)
-        own = _parser(below[tuple(group)].add_parser, [command], word, summary=command.summary, help=command.summary)
-        own.set_defaults(run=command.run)
-        command.arguments(own)
-    return top
+def main_failure(error: PMDaemonError) -> int:
+    """Report an error of the daemon."""
+    failure = failure_of(error)
+    return _report(str(failure), failure.hints, failure.exit)
 
 
-def _parser(make: Any, commands: list[Command], *words: str, summary: str, **rest: Any) -> ArgumentParser:
-    """A parser whose help starts with examples, three at most."""
-    examples = [each for command in commands for each in command.examples][:3]
-    shown = "\n".join([f"{summary[:1].upper()}{summary[1:].rstrip('.')}.", "", *(f"  {each}" for each in examples)])
-    made: ArgumentParser = make(
-        *words, description=shown, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False, **rest
-    )
-    return made
+def _near(why: click.UsageError) -> list[str]:
+    """What may have been meant by a command that there is not."""
+    words = why.ctx.protected_args + why.ctx.args if why.ctx and why.ctx.command is cli else []
+    if not words or "No such command" not in why.message:
+        return []
+    from difflib import get_close_matches
+
+    near = get_close_matches(words[0], [*COMMANDS, *ALIASES], n=3)
+    return [f"did you mean: {', '.join(near)}"] if near else []
 
 
-def _group(parent: ArgumentParser) -> Any:
-    return parent.add_subparsers(required=True, metavar="COMMAND", title="commands", dest="command")
+def _plain(message: str) -> str:
+    """A sentence of click's in the form of ours."""
+    return f"{message[:1].lower()}{message[1:].rstrip('.')}".replace("\n", " ")
 
 
 def _report(message: str, hints: Sequence[str], exit: Exit) -> Exit:

@@ -81,7 +81,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "restart": Need("operate"),
     "scale": Need("start"),
     "signal": Need("operate"),
-    "start": Need("operate", start_if=("config", "replace")),
+    "start": Need("operate", start_if=("config", "file", "replace")),
     "stop": Need("operate"),
 }
 """By action or, where it is no command, by type; what is not here needs ``start``."""

@@ -170,11 +170,12 @@ class Command(_Base, frozen=True):
 
 
 class Start(Command, frozen=True):
-    """Start a stopped process, or a new app where ``config`` is given [R4]."""
+    """Start a stopped process, or a new app where ``config``, or the ``file`` that has it, is given [R4]."""
 
     action: ClassVar[str] = "start"
 
     config: dict[str, Any] | None = None
+    file: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
     replace: bool | None = None
 
 

@@ -45,6 +45,25 @@ def read_ecosystem(path: str) -> list[AppSpec]:
     return parse(text, Path(path).name, str(Path(path).resolve().parent))
 
 
+def _of_file(path: str, name: str, caller: Caller, action: str, hint: str) -> AppSpec:
+    """Return one app of an ecosystem file. Raises InvalidConfiguration."""
+    try:
+        declared = read_ecosystem(path)
+    except InvalidConfiguration as why:
+        if caller.processes.selectors is None:
+            raise
+        raise InvalidConfiguration(  # why tells of other apps, too
+            f"cannot {action} '{name}': its ecosystem file cannot be read",
+            hint="who may see all processes is told why",
+        ) from why
+    for spec in declared:
+        if spec.name == name:
+            return spec
+    raise InvalidConfiguration(
+        f"cannot {action} '{name}': {path} has no app of that name", hint=hint, details={"path": path}
+    )
+
+
 class _Future(Struct, frozen=True):
     """A process that is yet to be made."""
 
@@ -98,32 +117,41 @@ class Actions:
         return Job(name, done, processes)
 
     def _start(self, command: Start, caller: Caller) -> list[Job]:
-        if command.config is None:
+        if command.config is None and command.file is None:
             return self._each(command, caller, self._operations.start)
-        spec = self._read(command.config, command.process)
+        spec, source = self._read(command, caller), command.file
         app = self._supervisor.apps.get(spec.name)
         self._require(caller, spec, app, f"start '{spec.name}'")
         if app is None:
-            created = self._changes.create(spec)
+            created = self._changes.create(spec, source)
             return [self._of_process(each, self._operations.start(each)) for each in created]
         if self._supervisor.leaving(app):
-            return [self._of_app(spec.name, self._changes.follow(app, spec))]
+            return [self._of_app(spec.name, self._changes.follow(app, spec, source))]
         if not command.replace:
             raise ProcessAlreadyExists(
                 f"cannot start '{spec.name}': the name is in use",
                 hint="leave config out to start it as it is, or send replace: true to give it this configuration",
             )
         self._supervisor.check(spec, app)
-        return [self._of_app(spec.name, self._changes.replace(app, spec))]
+        return [self._of_app(spec.name, self._changes.replace(app, spec, source))]
 
-    def _read(self, config: dict[str, Any], name: str | int) -> AppSpec:
-        if not isinstance(name, str):
+    def _read(self, command: Start, caller: Caller) -> AppSpec:
+        """Return the app that *command* declares, itself or by the file it names."""
+        if not isinstance(command.process, str):
             raise InvalidMessage(
                 "cannot start a new app: process is an id, not a name",
                 hint="process names the new app",
                 details={"path": "data.process"},
             )
-        return parse_app(config, where="config", base=self._base, name=name)
+        if command.file is None:
+            return parse_app(command.config, where="config", base=self._base, name=command.process)
+        if command.config is not None or not command.file.startswith("/"):
+            raise InvalidMessage(
+                f"cannot start '{command.process}': file is not an absolute path, or config is given too",
+                hint="name the file by its whole path, and leave config out",
+                details={"path": "data.file"},
+            )
+        return _of_file(command.file, command.process, caller, "start", "name one of its apps")
 
     def _require(self, caller: Caller, spec: AppSpec, app: App | None, doing: str) -> None:
         """Raise PermissionDenied unless all that *app* has, and all that *spec* would make of it, are the caller's."""
@@ -162,23 +190,8 @@ class Actions:
             return parse_app(config, where="config", base=self._base, name=app.spec.name)
         if app.source is None:
             return app.spec
-        try:
-            declared = read_ecosystem(app.source)
-        except InvalidConfiguration as why:
-            if caller.processes.selectors is None:
-                raise
-            raise InvalidConfiguration(  # why tells of other apps, too
-                f"cannot reload '{app.spec.name}': its ecosystem file cannot be read",
-                hint="who may see all processes is told why",
-            ) from why
-        for spec in declared:
-            if spec.name == app.spec.name:
-                return spec
-        raise InvalidConfiguration(
-            f"cannot reload '{app.spec.name}': {app.source} no longer has an app of that name",
-            hint="put it back, send a config, or delete the app",
-            details={"path": app.source},
-        )
+        hint = "put it back, send a config, or delete the app"
+        return _of_file(app.source, app.spec.name, caller, "reload", hint)
 
     def _check_reload(self, app: App, spec: AppSpec, selected: list[Process]) -> None:
         self._supervisor.check(spec, app)

@@ -56,18 +56,21 @@ class Changes:
 
         return self._submit(app, "reload", run, (msgspec.json.encode(spec), *(each.id for each in processes)))
 
-    def replace(self, app: App, spec: AppSpec) -> "Deferred[None]":
-        """Put *spec* in the place of *app*'s configuration, all at once, and run it [R4]."""
+    def replace(self, app: App, spec: AppSpec, source: str | None = None) -> "Deferred[None]":
+        """Put *spec* in the place of *app*'s configuration, all at once, and run it [R4].
+
+        *source* is the file that it came from.
+        """
 
         async def run() -> None:
             self._supervisor.check(spec, app)
             names = self._supervisor.names(spec)
             kept = [process for process in app.processes.values() if process.name in names]
             restarts = DeferredList([self._operations.restart(each, spec) for each in kept], consumeErrors=True)
-            await self._reshape(app, spec, None, run=True)
+            await self._reshape(app, spec, source, run=True)
             _raise_first(await restarts)
 
-        return self._submit(app, "replace", run, msgspec.json.encode(spec))
+        return self._submit(app, "replace", run, (msgspec.json.encode(spec), source))
 
     def scale(self, app: App, renewed: Callable[[], AppSpec]) -> "Deferred[None]":
         """Give *app* as many processes as *renewed* says, which is asked when it is this change's turn [R8]."""
@@ -82,18 +85,18 @@ class Changes:
 
         return self._submit(app, "scale", run, msgspec.json.encode(renewed()))
 
-    def follow(self, leaving: App, spec: AppSpec) -> "Deferred[None]":
+    def follow(self, leaving: App, spec: AppSpec, source: str | None = None) -> "Deferred[None]":
         """Start an app of *spec* as soon as *leaving*, which has its name and is being deleted, has gone."""
 
         async def run() -> None:
             await self._delete_all(list(leaving.processes.values()))
-            await self._run_all(self.create(spec))
+            await self._run_all(self.create(spec, source))
 
-        return leaving.queue.submit("start", msgspec.json.encode(spec), run)
+        return leaving.queue.submit("start", (msgspec.json.encode(spec), source), run)
 
-    def create(self, spec: AppSpec) -> list[Process]:
+    def create(self, spec: AppSpec, source: str | None = None) -> list[Process]:
         """Take up a new app, not started; its processes. Raises what stands against it."""
-        app = self._supervisor.declare(spec, None)
+        app = self._supervisor.declare(spec, source)
         return _told_created(app.processes.values())
 
     async def _reshape(

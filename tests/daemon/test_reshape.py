@@ -203,7 +203,7 @@ class ReloadTests(ReshapeTestCase):
         self.assertEqual(self.daemon.children.last.argv, ["/bin/sh", "new"])
         with open(path, "w") as file:
             file.write("apps: [{name: another, script: /bin/sh}]")
-        self.fails(self.daemon.do("reload", "web"), "INVALID_CONFIGURATION", "no longer has an app")
+        self.fails(self.daemon.do("reload", "web"), "INVALID_CONFIGURATION", "has no app of that name")
 
 
 class ReplaceTests(ReshapeTestCase):
