@@ -1,5 +1,6 @@
 """From a command line to an exit code: the table of commands, each imported when it is asked for."""
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    gc.disable()  # while modules are imported there is nothing to collect; `connected` enables it again
     try:
         ended = cli.main(arguments, prog_name="pmdaemon", standalone_mode=False)
         sys.stdout.flush()
@@ -134,12 +136,12 @@ def main_failure(error: PMDaemonError) -> int:
 
 def _near(why: click.UsageError) -> list[str]:
     """What may have been meant by a command that there is not."""
-    words = why.ctx.protected_args + why.ctx.args if why.ctx and why.ctx.command is cli else []
-    if not words or "No such command" not in why.message:
+    if "No such command" not in why.message:
         return []
+    word = why.message.split("'")[1]
     from difflib import get_close_matches
 
-    near = get_close_matches(words[0], [*COMMANDS, *ALIASES], n=3)
+    near = get_close_matches(word, [*COMMANDS, *ALIASES], n=3)
     return [f"did you mean: {', '.join(near)}"] if near else []
 
 

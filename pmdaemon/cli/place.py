@@ -1,5 +1,6 @@
 """What every command that asks the daemon takes: where that is, and how to print."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--home and --url name two daemons: give one of them")
         token = None if token_file is None else _token(token_file)
         place = Place(locate(url, home and home_path(home), token), home, Terminal.of(color))
+        gc.enable()
         try:
             return command(place, **rest)
         except PMDaemonError as error:

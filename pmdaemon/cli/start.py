@@ -42,7 +42,12 @@ class _WithArguments(click.Command):
 )
 @click.option("--replace", is_flag=True, help="Take the place of an app of that name, at once.")
 @click.option("--no-daemon", is_flag=True, help="Start no daemon where there is none.")
-@click.option("--daemon-port", type=click.IntRange(0, 65535), help="Port of a daemon that is started (default: 9615).")
+@click.option(
+    "--daemon-port",
+    type=click.IntRange(0, 65535),
+    envvar="PMDAEMON_PORT",
+    help="Port of a daemon that is started (default: $PMDAEMON_PORT or 9615).",
+)
 @waiting_options
 @app_options
 @connected

@@ -21,7 +21,7 @@ _CODES: Final = {
 }
 _OF_NAMES: Final = ("36", "35", "33", "34", "32", "96", "95", "93", "94", "92")
 _SEQUENCE: Final = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and other strings
     r"|\x1b[ -/]*[0-~]?"  # other escapes
     r"|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]"

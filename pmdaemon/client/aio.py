@@ -145,7 +145,7 @@ class Client:
         try:
             async with asyncio.timeout(limit):
                 connection = await self._connected()
-                await connection.send(encode(request, number))
+                await connection.send(encode(request, number), text=True)
                 return result(await reply, answer)
         except TimeoutError as why:
             raise TimedOut(f"cannot get an answer: none came within {limit:.0f} s") from why
@@ -166,7 +166,7 @@ class Client:
         why: Exception
         try:
             while True:
-                message = decode(await connection.recv())
+                message = decode(await connection.recv(decode=False))
                 reply = self._waiting.get(str(message.reply_to))
                 if reply is not None and not reply.done():
                     reply.set_result(message)
@@ -257,9 +257,9 @@ class Subscription(AsyncIterator[Message]):
             await self._connect()
             return
         connection = self._connection
-        self._ready.extend(self._resume.take(await connection.recv()))
+        self._ready.extend(self._resume.take(await connection.recv(decode=False)))
         if not self._resume.answered:
-            await connection.send(self._resume.opening())
+            await connection.send(self._resume.opening(), text=True)
 
     async def _connect(self) -> None:
         await asyncio.sleep(max(0.0, self._next_attempt - _now()))
@@ -275,7 +275,7 @@ class Subscription(AsyncIterator[Message]):
             await connection.close()
             return
         self._connection = connection
-        await connection.send(self._resume.opening())
+        await connection.send(self._resume.opening(), text=True)
 
     def _broken(self, reason: str) -> None:
         self._connection = None

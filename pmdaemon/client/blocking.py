@@ -12,14 +12,14 @@ from math import inf
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
-from pmdaemon.client.address import Address, locate, unix_socket, unreachable
+from pmdaemon.client.address import Address, locate
 from pmdaemon.client.errors import ConnectionLost, NoDaemon
-from pmdaemon.client.messages import Message, decode, encode, refusal, result
+from pmdaemon.client.messages import Message, decode, encode, result
 from pmdaemon.client.resume import Resume
-from pmdaemon.client.settings import OPENING, lost, patience, settings, subscription
+from pmdaemon.client.settings import lost, patience, subscription
+from pmdaemon.client.wire import Wire
 from pmdaemon.core.commands import (
     Command,
     GetConfig,
@@ -72,7 +72,7 @@ class BlockingClient:
     ) -> None:
         self.address = address or locate(url, home, token)
         self.timeout = timeout
-        self._connection: ClientConnection | None = None
+        self._connection: Wire | None = None
         self._numbers = itertools.count(1)
         self._turn = threading.Lock()
 
@@ -157,7 +157,7 @@ class BlockingClient:
                 for number, index in numbers.items():
                     connection.send(encode(requests[index], number))
                 while numbers:
-                    message = decode(connection.recv(max(0.0, until - time.monotonic())))
+                    message = decode(connection.receive(until - time.monotonic()))
                     answered = numbers.pop(str(message.reply_to), None)
                     if answered is not None:
                         yield answered, _outcome(message, answer)
@@ -175,11 +175,11 @@ class BlockingClient:
             for index in numbers.values():
                 yield index, why
 
-    def _connected(self) -> ClientConnection:
-        if self._connection is not None and self._connection.close_code is not None:
+    def _connected(self) -> Wire:
+        if self._connection is not None and not self._connection.is_open:
             self.close()
         if self._connection is None:
-            self._connection = _connect(self.address)
+            self._connection = Wire.open(self.address)
         return self._connection
 
     # Listening
@@ -213,7 +213,7 @@ class BlockingSubscription:
         self._address = address
         self._resume = resume
         self._patience = patience
-        self._connection: ClientConnection | None = None
+        self._connection: Wire | None = None
         self._ready: deque[Message] = deque()
         self._lost_at: float | None = None
         self._next_attempt = 0.0
@@ -261,8 +261,7 @@ class BlockingSubscription:
         if self._connection is None:
             self._connect(until)
             return
-        left = None if until == inf else max(0.0, until - time.monotonic())
-        self._ready.extend(self._resume.take(self._connection.recv(left)))
+        self._ready.extend(self._resume.take(self._connection.receive(until - time.monotonic())))
         if not self._resume.answered:
             self._connection.send(self._resume.opening())
 
@@ -273,7 +272,7 @@ class BlockingSubscription:
         if self._next_attempt > until:
             raise TimeoutError
         try:
-            self._connection = _connect(self._address)
+            self._connection = Wire.open(self._address)
         except NoDaemon:
             away = None if self._lost_at is None else time.monotonic() - self._lost_at
             if away is None or (self._patience is not None and away > self._patience):
@@ -288,20 +287,6 @@ class BlockingSubscription:
             self._lost_at = time.monotonic()
             self._ready.append(self._resume.broken(reason))
         self._next_attempt = time.monotonic() + self._resume.delay()
-
-
-def _connect(address: Address) -> ClientConnection:
-    """Return an open connection. Raises NoDaemon, or why the daemon refuses it."""
-    options = settings(address)
-    if address.socket:
-        options["sock"] = unix_socket(address.socket, OPENING)
-    try:
-        connection: ClientConnection = connect(address.url, **options)
-        return connection
-    except InvalidStatus as why:
-        raise refusal(why.response.status_code, bytes(why.response.body or b""), address) from why
-    except (OSError, WebSocketException) as why:
-        raise unreachable(str(address), why) from why
 
 
 def _outcome(message: Message, answer: type[T]) -> T | PMDaemonError:

@@ -68,12 +68,12 @@ _DATA: Final[dict[str, type[Struct]]] = {
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
-def encode(request: Request, id_: str) -> str:
+def encode(request: Request, id_: str) -> bytes:
     """Return the text frame of a request."""
     data = {key: value for key, value in msgspec.to_builtins(request).items() if value is not None}
     if isinstance(request, Command):
         data = {"action": request.action, **data}
-    return _encoder.encode({"type": request.type, "id": id_, "data": data}).decode()
+    return _encoder.encode({"type": request.type, "id": id_, "data": data})
 
 
 def decode(text: str | bytes) -> Message:

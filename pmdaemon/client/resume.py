@@ -29,7 +29,7 @@ class Resume:
         self._begun: Message | None = None
         self._attempts = 0
 
-    def opening(self) -> str:
+    def opening(self) -> bytes:
         """Return the text frame that each connection begins with."""
         self.answered = False
         request = self._request

@@ -11,26 +11,32 @@ from pmdaemon.client.address import Address
 from pmdaemon.core.commands import Command, Request, Selector, Subscribe
 from pmdaemon.errors import InvalidMessage
 
-__all__ = ["CLOSING", "OPENING", "lost", "patience", "settings", "subscription"]
+__all__ = ["CLOSING", "LARGEST", "OPENING", "headers", "lost", "patience", "settings", "subscription"]
 
 OPENING: Final = 10.0
 CLOSING: Final = 2.0
 """Seconds that a connection may take to open and to close."""
 
-_LARGEST: Final = 16 * 1024 * 1024
+LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a message: 512 KiB, but for the metrics of very many processes."""
 
 _COMMAND: Final = 60.0
 """Seconds that the daemon waits for a command unless it is told otherwise."""
 
 
+def headers(address: Address) -> dict[str, str]:
+    """Return the headers of a handshake."""
+    agent = {"User-Agent": f"pmdaemon/{pmdaemon.__version__}"}
+    return {**agent, "Authorization": f"Bearer {address.token}"} if address.token else agent
+
+
 def settings(address: Address) -> dict[str, Any]:
     """Return what ``connect`` of websockets takes, beside the URL and the socket."""
     return {
-        "additional_headers": {"Authorization": f"Bearer {address.token}"} if address.token else None,
-        "user_agent_header": f"pmdaemon/{pmdaemon.__version__}",
+        "additional_headers": headers(address),
+        "user_agent_header": None,
         "compression": None,
-        "max_size": _LARGEST,
+        "max_size": LARGEST,
         "open_timeout": OPENING,
         "close_timeout": CLOSING,
         "proxy": None if address.socket else True,

@@ -1,20 +1,21 @@
-"""The table of commands becomes a parser, and what goes wrong an exit code."""
+"""The table of commands becomes a command line, and what goes wrong an exit code."""
 
 import io
 import sys
-from argparse import ArgumentParser, Namespace
+import time
+from typing import Any
 
+import click
 from twisted.trial.unittest import SynchronousTestCase
 
 import pmdaemon
 from pmdaemon.cli import main as script
-from pmdaemon.cli.command import Command, Exit, Failure
-from pmdaemon.cli.main import parser
-from pmdaemon.cli.table import table
-
-
-def command(words: str, run: object, *examples: str) -> Command:
-    return Command(tuple(words.split()), f"do {words}", lambda parser: None, run, examples)  # type: ignore[arg-type]
+from pmdaemon.cli.command import Exit, Failure, exit_of, failure_of
+from pmdaemon.cli.table import Column, boxed, table
+from pmdaemon.cli.terminal import Terminal
+from pmdaemon.cli.words import ended, how_long, how_much, moment_of, span_of
+from pmdaemon.client import NoDaemon
+from pmdaemon.errors import OperationFailed, ProcessNotFound, ProcessStartFailed
 
 
 class MainTests(SynchronousTestCase):
@@ -25,20 +26,21 @@ class MainTests(SynchronousTestCase):
         self.patch(sys, "stdout", self.out)
         self.patch(sys, "stderr", self.err)
 
-    def ended(self, run: object) -> int:
-        made = parser([command("do", run)])
-        self.patch(script, "parser", lambda: made)
+    def ended(self, run: Any) -> int:
+        made = click.Group(commands={"do": click.Command("do", callback=run)})
+        self.patch(script, "cli", made)
         return script.main(["do"])
 
     def raising(self, why: BaseException) -> int:
-        def run(given: Namespace) -> None:
+        def run() -> None:
             raise why
 
         return self.ended(run)
 
     def test_done(self) -> None:
-        self.assertEqual(self.ended(lambda given: print("done")), 0)
+        self.assertEqual(self.ended(lambda: print("done")), 0)
         self.assertEqual((self.out.getvalue(), self.err.getvalue()), ("done\n", ""))
+        self.assertEqual(self.ended(lambda: Exit.UNHEALTHY), 41)
 
     def test_failures(self) -> None:
         for why, code in (
@@ -50,6 +52,12 @@ class MainTests(SynchronousTestCase):
             self.assertEqual(self.raising(why), code)
             self.assertEqual(self.err.getvalue(), f"error: cannot do it: no (exit {code})\n  try this\n  or that\n")
 
+    def test_the_daemon_says_no(self) -> None:
+        self.assertEqual(self.raising(ProcessNotFound("cannot find it", details={"matches": ["web"]})), 10)
+        self.assertEqual(
+            self.err.getvalue(), "error: cannot find it (exit 10)\n  did you mean: web\n  see all: pmdaemon list\n"
+        )
+
     def test_the_system_says_no(self) -> None:
         self.assertEqual(self.raising(PermissionError(13, "Permission denied", "/x")), 60)
         self.assertEqual(self.raising(OSError(28, "No space left on device")), 1)
@@ -57,42 +65,70 @@ class MainTests(SynchronousTestCase):
 
     def test_ctrl_c(self) -> None:
         self.assertEqual(self.raising(KeyboardInterrupt()), 130)
-        self.assertEqual(self.err.getvalue(), "")
+        self.assertEqual(self.err.getvalue().strip(), "")
 
     def test_a_defect_is_not_hidden(self) -> None:
         self.assertRaises(ZeroDivisionError, self.raising, ZeroDivisionError())
 
     def test_version(self) -> None:
-        self.assertEqual(self.assertRaises(SystemExit, script.main, ["--version"]).code, 0)
+        self.assertEqual(script.main(["--version"]), 0)
         self.assertEqual(self.out.getvalue(), f"pmdaemon {pmdaemon.__version__}\n")
 
     def test_no_command(self) -> None:
-        self.assertEqual(self.assertRaises(SystemExit, script.main, []).code, 2)
+        self.assertEqual(script.main([]), 2)
 
 
-class ParserTests(SynchronousTestCase):
-    """The parser that is made of the table."""
+class CommandTests(SynchronousTestCase):
+    """What the table says of the commands is so."""
 
-    def test_words(self) -> None:
-        self.patch(script, "GROUPS", {"a": "group a", "a b": "group b"})
-        commands = [command(words, words) for words in ("top", "a one", "a two", "a b three")]
-        made = parser(commands)
-        for each in commands:
-            self.assertEqual(made.parse_args(each.words).run, " ".join(each.words))
+    def test_each_is_there_with_a_summary_and_an_example(self) -> None:
+        context = click.Context(script.cli)
+        names = script.cli.list_commands(context)  # type: ignore[attr-defined]  # it is a group
+        self.assertEqual(set(script.ALIASES.values()) - set(names), set())
+        for name in names:
+            command = script.cli.get_command(context, name)  # type: ignore[attr-defined]  # likewise
+            self.assertEqual(command.name, name)
+            self.assertIn(f"pmdaemon {name}", command.help, name)
+            for param in command.params:
+                if isinstance(param, click.Option):
+                    self.assertTrue(param.help, (name, param.name))
 
-    def test_help_starts_with_examples(self) -> None:
-        commands = [command(f"c{number}", None, f"pmdaemon c{number} x") for number in range(5)]
-        text = parser(commands).format_help()
-        shown = [text.find(f"pmdaemon c{number} x") for number in range(5)]
-        self.assertEqual(shown[3:], [-1, -1], "three at most")
-        self.assertTrue(-1 < shown[0] < shown[1] < shown[2] < text.index("options:"), text)
+    def test_each_kind_of_error_has_its_code(self) -> None:
+        failed, start = OperationFailed("no"), ProcessStartFailed("no")
+        self.assertEqual(
+            [exit_of(failed, action) for action in ("stop", "restart", "reload", "scale")], [13, 14, 14, 1]
+        )
+        self.assertEqual([exit_of(start, action) for action in ("start", "restart", "")], [12, 14, 12])
+        failure = failure_of(NoDaemon("cannot"), home="/x")
+        self.assertEqual((failure.exit, failure.hints[0]), (51, "start one: twistd pmdaemon --home /x"))
 
-    def test_every_command_has_help_and_its_group_a_word(self) -> None:
-        for each in script.COMMANDS:
-            self.assertTrue(each.summary and each.examples, each.words)
-            for depth in range(1, len(each.words)):
-                self.assertIn(" ".join(each.words[:depth]), script.GROUPS)
-        self.assertIsInstance(parser(), ArgumentParser)
+
+class WordsTests(SynchronousTestCase):
+    """Figures."""
+
+    def test_durations(self) -> None:
+        seconds = (0, 59, 60, 61, 3600, 7384, 90061, 864000)
+        told = ["0s", "59s", "1m", "1m 1s", "1h", "2h 3m", "1d 1h", "10d"]
+        self.assertEqual([how_long(each * 1000) for each in seconds], told)
+        self.assertEqual([span_of(each) for each in ("500ms", "2", "1.5s", "3m", 7)], [500, 2000, 1500, 180000, 7])
+        for wrong in ("", "x", "0", "2d", "-1"):
+            self.assertRaises(click.BadParameter, span_of, wrong)
+
+    def test_sizes(self) -> None:
+        self.assertEqual(
+            [how_much(each) for each in (0, 1023, 1536, 2**20 * 45)], ["0 B", "1023 B", "1.5 KB", "45.0 MB"]
+        )
+
+    def test_moments(self) -> None:
+        self.assertEqual(moment_of("1970-01-01T00:00:01Z"), 1000)
+        self.assertLess(abs(moment_of("10m") - (time.time() - 600) * 1000), 60_000)
+        for wrong in ("yesterday", "", "10 m"):
+            self.assertRaises(click.BadParameter, moment_of, wrong)
+
+    def test_ends(self) -> None:
+        self.assertEqual(ended(3, None), "ended with exit code 3")
+        self.assertEqual(ended(None, "SIGKILL"), "killed by SIGKILL (perhaps for its memory)")
+        self.assertEqual(ended(None, None), "ended, nobody knows how")
 
 
 class TableTests(SynchronousTestCase):
@@ -103,3 +139,19 @@ class TableTests(SynchronousTestCase):
 
     def test_no_rows(self) -> None:
         self.assertEqual(table(("A", "BC"), []), "A  BC\n")
+
+    def test_wide_characters_take_their_room(self) -> None:
+        lines = boxed(
+            [Column("A"), Column("B")], [("日本", "x"), ("abc", "y")], Terminal(True, False, True)
+        ).splitlines()
+        self.assertEqual(lines[3:5], ["│ 日本 │ x │", "│ abc  │ y │"])
+
+
+class TerminalTests(SynchronousTestCase):
+    """What others have printed does nothing to the terminal."""
+
+    def test_what_is_left_of_it(self) -> None:
+        text = "a\x1b[31mred\x1b[0m\x1b[2J\x1b]0;title\x07\x1bc\rb\x9b1mc\td"
+        self.assertEqual(Terminal(False, False, True).harmless(text), text)
+        self.assertEqual(Terminal(True, False, True).harmless(text), "aredbc\td")
+        self.assertEqual(Terminal(True, True, True).harmless(text), "a\x1b[31mred\x1b[0mbc\td\x1b[0m")

@@ -1,5 +1,6 @@
 """Apps that get more or fewer processes, or other ones: scale, reload with another count, replace [P3], [R4], [R8]."""
 
+import os
 from typing import Any
 
 from pmdaemon.daemon.launch import SpawnError
@@ -191,10 +192,12 @@ class ReloadTests(ReshapeTestCase):
 
     def test_the_file(self) -> None:
         """[R6]: without a config the file is read again; nothing begins where one of several cannot be read."""
-        path = self.mktemp() + ".yaml"
+        path = os.path.abspath(self.mktemp()) + ".yaml"
         self.running("other")
-        self.daemon.supervisor.declare(self.daemon.actions._read({"script": "/bin/sh"}, "web"), path)
-        self.succeeds(self.daemon.do("start", "web"))
+        with open(path, "w") as file:
+            file.write("apps: [{name: web, script: /bin/sh}]")
+        self.succeeds(self.daemon.do("start", "web", file=path))
+        os.unlink(path)
         self.fails(self.daemon.do("reload", "all"), "INVALID_CONFIGURATION", "No such file", within=0)
         self.assertEqual(len(self.daemon.children.all), 2)
         with open(path, "w") as file:
@@ -204,6 +207,11 @@ class ReloadTests(ReshapeTestCase):
         with open(path, "w") as file:
             file.write("apps: [{name: another, script: /bin/sh}]")
         self.fails(self.daemon.do("reload", "web"), "INVALID_CONFIGURATION", "has no app of that name")
+        self.succeeds(self.daemon.do("start", "another", file=path))
+        self.fails(self.daemon.do("start", "web", file=path, replace=True), "INVALID_CONFIGURATION", "has no app")
+        self.fails(self.daemon.do("start", "more", file="a.yaml"), "INVALID_MESSAGE", "not an absolute path")
+        both = self.daemon.do("start", "more", file=path, config={"script": "/bin/sh"})
+        self.fails(both, "INVALID_MESSAGE", "config is given too")
 
 
 class ReplaceTests(ReshapeTestCase):
