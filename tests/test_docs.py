@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {path: path.read_text() for path in (ROOT / "pmdaemon").rglob("*.py")}
 QUIET = {"report_level": 1, "halt_level": 2, "syntax_highlight": "none", "file_insertion_enabled": False}
 
-PAGES = ("README.rst", "CHANGES.rst", "docs/configuration.rst", "docs/security.rst", "docs/websocket-api.rst")
+PAGES = ("README.rst", "CHANGES.rst", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.rst"))))
 
 
 class Document:

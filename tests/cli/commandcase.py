@@ -169,12 +169,15 @@ class Screen:
         """Wait until it shows a text."""
         return self._case.until(lambda: text in self.text(), lambda: f"{text!r} on the terminal:\n{self.text()}")
 
-    async def run_it(self, command: str, *, colors: bool = False) -> tuple[int, str]:
-        """Run one command line: its exit code, and what it showed."""
+    async def run_it(self, command: str, *, colors: bool = False, answer: str | None = None) -> tuple[int, str]:
+        """Run one command line, and ``answer`` what it asks: its exit code, and what it showed."""
         self._count += 1
         mark = f"ended-{self._count}-"
         self._call("clear-history", "-t", "it")
         self.type(f"clear; {command}; echo {mark}$?")
+        if answer is not None:
+            await self.shows("? [y/N]:")
+            self.keys(answer, "Enter")
         done = lambda: [line for line in self.text().splitlines() if line.startswith(mark)]  # noqa: E731  # asked twice
         await self._case.until(done, lambda: f"the end of {command}:\n{self.text()}")
         shown = self.text(colors=colors)

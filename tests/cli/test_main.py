@@ -16,6 +16,7 @@ from pmdaemon.cli.terminal import Terminal
 from pmdaemon.cli.words import ended, how_long, how_much, moment_of, span_of
 from pmdaemon.client import NoDaemon
 from pmdaemon.errors import OperationFailed, ProcessNotFound, ProcessStartFailed
+from tests.test_docs import Document, literals
 
 
 class MainTests(SynchronousTestCase):
@@ -92,6 +93,15 @@ class CommandTests(SynchronousTestCase):
             for param in command.params:
                 if isinstance(param, click.Option):
                     self.assertTrue(param.help, (name, param.name))
+
+    def test_the_document_names_all_of_them(self) -> None:
+        document = Document("docs/command-line.rst")
+        shown = [name for name in script.cli.list_commands(click.Context(script.cli)) if name != "monit"]  # type: ignore[attr-defined]  # it is a group
+        told = document.table("Commands")
+        self.assertEqual([name for name in told if name != "monit"], shown)
+        aliases = {alias: name for name, cells in told.items() for alias in literals(cells[0])}
+        self.assertEqual(aliases, script.ALIASES)
+        self.assertEqual({int(code) for code in document.table("Exit codes")}, set(map(int, Exit)))
 
     def test_each_kind_of_error_has_its_code(self) -> None:
         failed, start = OperationFailed("no"), ProcessStartFailed("no")
