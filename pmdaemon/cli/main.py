@@ -11,6 +11,7 @@ import click
 
 import pmdaemon
 from pmdaemon.cli.command import Exit, Failure, failure_of
+from pmdaemon.cli.lazily import defer
 from pmdaemon.errors import PMDaemonError
 
 __all__ = ["ALIASES", "COMMANDS", "cli", "main"]
@@ -79,6 +80,7 @@ class Commands(click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS or not _is_there(COMMANDS[name][0]):
             return None
+        defer("importlib.metadata")  # websockets wants it for the version of a checkout of its own alone
         found: click.Command = getattr(import_module(f"pmdaemon.cli.{COMMANDS[name][0]}"), f"{name}_command")
         return found
 

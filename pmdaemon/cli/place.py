@@ -49,6 +49,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--home and --url name two daemons: give one of them")
         token = None if token_file is None else _token(token_file)
         place = Place(locate(url, home and home_path(home), token), home, Terminal.of(color))
+        gc.freeze()  # what is imported stays
         gc.enable()
         try:
             return command(place, **rest)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -105,6 +105,11 @@ class CommandCase(TestCase):
         self.assertEqual(ended.code, code, f"{arguments}: {ended}")
         self.assertIn(f"(exit {code})\n", ended.err)
         return ended
+
+    async def all_fail(self, *expected: tuple[Any, ...]) -> list[Ended]:
+        """`fails` for each code and its arguments, which have nothing to do with each other, all at once."""
+        awaited = [Deferred.fromCoroutine(self.fails(code, *arguments)) for code, *arguments in expected]
+        return list(await gatherResults(awaited, consumeErrors=True))
 
     def until(self, true: Any, what: Any) -> "Deferred[None]":
         """Wait until ``true()``, which nothing tells of."""

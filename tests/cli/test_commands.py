@@ -173,14 +173,16 @@ class ActingTests(CommandCase):
         await self.begin()
         again = await self.fails(11, "start", "web")
         self.assertIn("cannot start", again.err)
-        await self.fails(10, "stop", "nix")
-        await self.fails(10, "restart", "web", "nix")
-        await self.fails(2, "signal", "CONT")
-        await self.fails(1, "signal", "NIX", "web")
-        await self.fails(2, "scale", "worker", "0")
-        await self.fails(1, "scale", "worker-0", "2")
-        await self.fails(2, "stop", "web", "--timeout", "never")
-        slow = {"script": "sh", "args": ["-c", "trap '' TERM; sleep 1000 & wait; wait"], "kill_timeout": "5s"}
+        await self.all_fail(
+            (10, "stop", "nix"),
+            (10, "restart", "web", "nix"),
+            (2, "signal", "CONT"),
+            (1, "signal", "NIX", "web"),
+            (2, "scale", "worker", "0"),
+            (1, "scale", "worker-0", "2"),
+            (2, "stop", "web", "--timeout", "never"),
+        )
+        slow = {"script": "sh", "args": ["-c", "trap '' TERM; sleep 1000 & wait; wait"], "kill_timeout": "2s"}
         await (await self.daemon.connect()).command("start", "slow", config=slow)
         mixed = await self.run_it("stop", "slow", "web", "--timeout", "300ms")
         self.assertEqual(mixed.code, 1)
@@ -256,16 +258,18 @@ class NobodyTests(CommandCase):
     async def test_each_command_says_that_there_is_no_daemon(self) -> None:
         home = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, home)
-        for arguments in (
+        commands = (
             *(("list",), ("list", "--watch"), ("info", "a"), ("logs",), ("logs", "-f"), ("events",), ("events", "-f")),
             *(("why", "a"), ("health",), ("history", "a"), ("stop", "a"), ("restart", "a"), ("reload", "a")),
             *(("scale", "a", "2"), ("delete", "a"), ("signal", "HUP", "a"), ("reset", "a"), ("flush", "a")),
             *(("export",), ("ping",), ("upgrade",), ("kill",), ("start", "a", "--no-daemon")),
+        )
+        for words, ended in zip(
+            commands, await self.all_fail(*((51, *words, "--home", home) for words in commands)), strict=True
         ):
-            ended = await self.run_it(*arguments, "--home", home)
-            self.assertEqual((ended.code, ended.out), (51, ""), arguments)
-            if arguments[0] != "kill":
-                self.assertIn(f"start one: twistd pmdaemon --home {home}\n", ended.err, arguments)
+            self.assertEqual(ended.out, "", words)
+            if words[0] != "kill":
+                self.assertIn(f"start one: twistd pmdaemon --home {home}\n", ended.err, words)
 
     def env(self, **more: str) -> dict[str, str]:
         self.daemon = self.daemon if hasattr(self, "daemon") else LiveDaemon(self, "/nowhere", "", None)  # type: ignore[arg-type]  # only its home is asked for

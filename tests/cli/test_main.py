@@ -1,6 +1,7 @@
 """The table of commands becomes a command line, and what goes wrong an exit code."""
 
 import io
+import subprocess
 import sys
 import time
 from typing import Any
@@ -16,6 +17,7 @@ from pmdaemon.cli.terminal import Terminal
 from pmdaemon.cli.words import ended, how_long, how_much, moment_of, span_of
 from pmdaemon.client import NoDaemon
 from pmdaemon.errors import OperationFailed, ProcessNotFound, ProcessStartFailed
+from tests.integration.program import ROOT
 from tests.test_docs import Document, literals
 
 
@@ -111,6 +113,29 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual([exit_of(start, action) for action in ("start", "restart", "")], [12, 14, 12])
         failure = failure_of(NoDaemon("cannot"), home="/x")
         self.assertEqual((failure.exit, failure.hints[0]), (51, "start one: twistd pmdaemon --home /x"))
+
+
+class LazyTests(SynchronousTestCase):
+    """A module that most commands do without."""
+
+    def test_it_is_loaded_when_it_is_used(self) -> None:
+        code = (
+            "import sys; from pmdaemon.cli.lazily import defer; defer('importlib.metadata')\n"
+            "import importlib.metadata; print('zipfile' in sys.modules)\n"
+            "print(importlib.metadata.version('websockets') > '1', 'zipfile' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.stdout, done.stderr), ("False\nTrue True\n", ""))
+
+    def test_what_a_look_into_a_pipe_does_without(self) -> None:
+        code = (
+            "import sys; from pmdaemon.cli.main import main; main(['list', '--home', '/nowhere']); print(*sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        there = set(done.stdout.split())
+        self.assertIn("websockets.client", there)
+        unwanted = {"rich", "asyncio", "twisted", "ssl", "yaml", "difflib", "urllib.request", "zipfile", "re2"}
+        self.assertEqual(there & unwanted, set())
 
 
 class WordsTests(SynchronousTestCase):

@@ -91,13 +91,15 @@ class StartTests(CommandCase):
         )
         await self.fails(11, "start", f"{here}/it.sh")
         await self.ok("start", f"{here}/it.sh", "--replace", "--kill-timeout", "200ms")
-        await self.fails(20, "start", "sleep 1000", "--name", "all")
-        await self.fails(20, "start", "sleep 1000", "--port", "99999")
-        await self.fails(10, "start", "itt")
-        await self.fails(2, "start", "sleep 1", "--max-restarts", "many")
-        await self.fails(2, "start", "sleep 1", "sleep 2", "--name", "both")
-        await self.fails(2, "start", "sleep 1", "--env", "COLOR")
-        await self.fails(2, "start")
+        await self.all_fail(
+            (20, "start", "sleep 1000", "--name", "all"),
+            (20, "start", "sleep 1000", "--port", "99999"),
+            (10, "start", "itt"),
+            (2, "start", "sleep 1", "--max-restarts", "many"),
+            (2, "start", "sleep 1", "sleep 2", "--name", "both"),
+            (2, "start", "sleep 1", "--env", "COLOR"),
+            (2, "start"),
+        )
         missing = await self.fails(12, "start", "/nowhere/gone.sh")
         self.assertIn("/nowhere/gone.sh", missing.err)
         same = await self.fails(30, "start", "sleep 1000", "--name", "port", "--port", str(self.daemon.port))
