@@ -1,6 +1,6 @@
 """Has a module loaded when it is used rather than when it is imported: a short command is mostly imports.
 
-`importlib.util.LazyLoader` does the same from Python 3.12 on; before, the import statement itself counts as a use.
+Not by `importlib.util.LazyLoader`: for that one the import statement itself is a use, in Python 3.11.
 """
 
 import importlib

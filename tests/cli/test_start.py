@@ -9,9 +9,11 @@ import msgspec
 
 from pmdaemon.cli.appoptions import config_of
 from pmdaemon.cli.start import start_command
+from pmdaemon.cli.startup import unit
 from pmdaemon.core.spec import AppSpec, HealthCheck, parse_app
 from tests.cli.commandcase import CommandCase
 from tests.integration.harness import LiveDaemon
+from tests.integration.program import ROOT
 
 FILE = """
 apps:
@@ -192,6 +194,17 @@ class OutputTests(CommandCase):
         self.assertIn("WantedBy=default.target\n", ended.out)
         self.assertNotIn("User=", ended.out)
         self.assertIn("systemctl --user enable --now pmdaemon", ended.err)
+
+    def test_the_example_is_such_a_unit(self) -> None:
+        made = unit(
+            twistd="/opt/pmdaemon/bin/twistd",
+            home="/var/lib/pmdaemon",
+            options=["--config", "/etc/pmdaemon/ecosystem.yaml"],
+            user="deploy",
+            directory="StateDirectory=pmdaemon\nStateDirectoryMode=0700\n",
+        )
+        example = (ROOT / "examples/systemd/pmdaemon.service").read_text()
+        self.assertEqual(made, example[example.index("[Unit]") :])
 
     async def test_completion(self) -> None:
         await self.begin("apps: [{name: web, script: sleep 1000, autostart: false}]")
