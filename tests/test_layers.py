@@ -23,7 +23,8 @@ LAYERS = {
     "tokens": "core errors private",
     "web": "web protocol daemon core errors tokens private pmdaemon",
     "client": "client protocol core errors pmdaemon",
-    "cli": "cli client core errors tokens private pmdaemon",
+    "cli": "cli monit client core errors tokens private pmdaemon",
+    "monit": "monit cli client core errors pmdaemon",
     "console": "",
     "options": "console daemon web core errors tokens pmdaemon",
     "pmdaemon": "",
@@ -40,7 +41,7 @@ EFFECTS = re.compile(
     r"|shutil|socket|sqlite3|ssl|subprocess|sys|tempfile|threading|time|twisted|uuid)(\.|$)"
 )
 
-APART = {"keeper", "cli", "client", "tokens"}
+APART = {"keeper", "cli", "client", "monit", "tokens"}
 """What runs as, or in, a program of its own, with no service to inject anything."""
 
 ADDRESSES = {

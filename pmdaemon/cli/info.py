@@ -12,7 +12,7 @@ from pmdaemon.cli.terminal import Terminal
 from pmdaemon.cli.words import HEALTH_STYLES, STATUS_STYLES, clock, ended, how_much, uptime
 from pmdaemon.client import ProcessObject
 
-__all__ = ["info_command", "pairs"]
+__all__ = ["described", "info_command", "pairs"]
 
 
 @click.command("info")
@@ -33,10 +33,11 @@ def info_command(place: Place, targets: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json({"processes": [msgspec.to_builtins(each) for each in processes]})
     else:
-        print("\n".join(_shown(each, place.terminal) for each in processes), end="")
+        print("\n".join(described(each, place.terminal) for each in processes), end="")
 
 
-def _shown(process: ProcessObject, terminal: Terminal) -> str:
+def described(process: ProcessObject, terminal: Terminal) -> str:
+    """Return all that is known of a process, a line each."""
     status = terminal.paint(process.status, STATUS_STYLES.get(process.status, ""))
     facts: list[tuple[str, Any]] = [
         ("id", process.id),

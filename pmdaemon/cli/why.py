@@ -12,7 +12,7 @@ from pmdaemon.cli.terminal import Terminal
 from pmdaemon.cli.words import STATUS_STYLES, clock, ended, how_long, how_much, uptime
 from pmdaemon.client import Crash, EventRecord, ProcessObject
 
-__all__ = ["why_command"]
+__all__ = ["reasons", "why_command"]
 
 _EVENTS = 8
 
@@ -46,12 +46,13 @@ def why_command(place: Place, process: str, lines: int, as_json: bool) -> None:
             }
         )
         return
-    print("\n".join(_told(each, crashes[each.id], events[each.id], lines, place.terminal) for each in chosen), end="")
+    print("\n".join(reasons(each, crashes[each.id], events[each.id], lines, place.terminal) for each in chosen), end="")
 
 
-def _told(
+def reasons(
     process: ProcessObject, crash: Crash | None, events: list[EventRecord], lines: int, terminal: Terminal
 ) -> str:
+    """Return how a process came to be as it is, in lines: *events* oldest first, *lines* of what it printed last."""
     said = [_state(process, events, terminal)]
     if crash is None:
         said.append("  It has never crashed.")

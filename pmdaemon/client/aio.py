@@ -229,6 +229,11 @@ class Subscription(AsyncIterator[Message]):
     ) -> None:
         await self.close()
 
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to connect, 0 while one is made; None while there is a connection."""
+        return None if self._connection is not None else max(0.0, self._next_attempt - _now())
+
     async def close(self) -> None:
         """End the iteration."""
         self._closed = True
