@@ -140,7 +140,11 @@ class Monitor(Acting):
     def _entitle(self) -> None:
         entry = self.table.entry
         title = log_title(
-            self.pane, entry.name if entry else "", self.size.width, unicode=self._unicode, focused=self.pane.has_focus
+            self.pane,
+            entry.name if entry else "",
+            self.size.width,
+            unicode=self._unicode,
+            focused=self.focused is self.pane,
         )
         self.query_one("#title", Static).update(title)
 
@@ -234,15 +238,11 @@ class Monitor(Acting):
         self.model.changed = self._lines.changed = True
         (self.pane if self._zoomed else self.table).focus()
 
-    def action_other(self) -> None:
-        """Give the keys to the other part."""
-        (self.table if self.pane.has_focus and not self._zoomed else self.pane).focus()
-
     # Filter and search
 
     def action_filter(self) -> None:
         """Ask which processes to show; in the log, what to search for."""
-        if self.pane.has_focus:
+        if self.focused is self.pane:
             self.action_find()
         else:
             self._prompt("filter", self._filter, f"text, or one of {' '.join(f'{key}:' for key in FILTERS)}")

@@ -47,7 +47,7 @@ KEYS: Final = (
     Key("w", "switch('wrap')", "w", "Wrap", "Wrap long lines, or cut them (then Left and Right)", 3),
     Key("t", "switch('times')", "t", "Times", "Show the time of each line", 3),
     Key("z", "zoom", "z", "Zoom", "Show the log alone", 2),
-    Key("tab", "other", "Tab", "Log", "Move between the table and the log", 3),
+    Key("tab", "focus_next", "Tab", "Log", "Move between the table and the log", 3),
     Key("escape", "clear", "Esc", "Back", "Close, clear the message, the search, the filter", 4),
     Key("question_mark", "help", "?", "Help", "Show this", 0),
     Key("q,ctrl+c", "leave", "q", "Quit", "Leave; the processes run on", 0),

@@ -18,6 +18,7 @@ class _Notice(NamedTuple):
     about: object
     text: Text
     until: float | None
+    failed: bool = False
 
 
 class Notices(Static):
@@ -41,11 +42,11 @@ class Notices(Static):
         near = error.details.get("matches")
         if near:
             text.append(f"\n  did you mean: {', '.join(map(str, near))}", "yellow")
-        self._put(_Notice(about, text, None))
+        self._put(_Notice(about, text, None, failed=True))
 
     def clear_all(self) -> bool:
-        """Forget all, and return whether there was any."""
-        there = bool(self._notices)
+        """Forget all, and return whether there was an error among them."""
+        there = any(each.failed for each in self._notices)
         self._notices.clear()
         self._show()
         return there
