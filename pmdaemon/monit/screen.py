@@ -57,7 +57,7 @@ def _ascii(text: str) -> str:
 
 
 def _like(character: str) -> str:
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    plain = "".join(filter(str.isascii, unicodedata.normalize("NFKD", character)))
     width = cell_len(character)
     if len(plain) == width and plain:
         return plain

@@ -98,9 +98,9 @@ class CommandTests(SynchronousTestCase):
 
     def test_the_document_names_all_of_them(self) -> None:
         document = Document("docs/command-line.rst")
-        shown = [name for name in script.cli.list_commands(click.Context(script.cli)) if name != "monit"]  # type: ignore[attr-defined]  # it is a group
+        shown = script.cli.list_commands(click.Context(script.cli))  # type: ignore[attr-defined]  # it is a group
         told = document.table("Commands")
-        self.assertEqual([name for name in told if name != "monit"], shown)
+        self.assertEqual(list(told), shown)
         aliases = {alias: name for name, cells in told.items() for alias in literals(cells[0])}
         self.assertEqual(aliases, script.ALIASES)
         self.assertEqual({int(code) for code in document.table("Exit codes")}, set(map(int, Exit)))

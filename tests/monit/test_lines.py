@@ -32,7 +32,7 @@ class LogTests(SynchronousTestCase):
             ("tab\there", "tab     here", False),
             ("\x1b[2J\x1b[1;1Hover\x1b]0;title\x07 there", "over there", False),
             ("\x1b[31mred\x1b[0m \x1b]8;;http://evil\x1b\\link", "red link", True),
-            ("back\b\b\bspace\rreturn\x9b2J", "backspacereturn2J", False),
+            ("back\b\b\bspace\rreturn\x9b2J", "backspacereturn", False),
             ("right \u202eto left", "right to left", False),
             ("日本 é", "日本 é", False),
         ):
