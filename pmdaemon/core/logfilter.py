@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 import msgspec
-import re2
 from msgspec import Struct
 
 from pmdaemon.core.lines import LEVELS, Stream, level_rank
@@ -72,6 +71,8 @@ def _check_choice(key: str, value: str | None, choices: tuple[str, ...]) -> None
 
 
 def _compile(expression: str) -> Any:
+    import re2  # 4 MB, which most daemons are never asked to use
+
     options = re2.Options()
     options.max_mem = _MAX_MEMORY
     options.log_errors = False

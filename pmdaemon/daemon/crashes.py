@@ -11,7 +11,8 @@ from pmdaemon.core.lines import LineSplitter, Stream, level_of, text_of
 from pmdaemon.core.times import rfc3339
 from pmdaemon.daemon.bus import Message
 from pmdaemon.daemon.history import METRICS, History
-from pmdaemon.daemon.logs import STREAMS, Logs
+from pmdaemon.daemon.log import STREAMS
+from pmdaemon.daemon.logs import Logs
 from pmdaemon.daemon.logsearch import times_at
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.store import Store

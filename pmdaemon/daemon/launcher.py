@@ -18,7 +18,8 @@ from pmdaemon.daemon.child import Child
 from pmdaemon.daemon.invocation import Invocation, cannot_start, invocation
 from pmdaemon.daemon.kept import Birth
 from pmdaemon.daemon.launch import SpawnError
-from pmdaemon.daemon.logs import STREAMS, Logs
+from pmdaemon.daemon.log import STREAMS
+from pmdaemon.daemon.logs import Logs
 from pmdaemon.daemon.means import Watch
 from pmdaemon.daemon.monitor import HealthMonitor
 from pmdaemon.daemon.pidfiles import PidFiles

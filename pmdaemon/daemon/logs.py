@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -15,68 +14,22 @@ from pmdaemon.core.events import Event, LogMessage
 from pmdaemon.core.lines import Line, Stream, level_of, text_of
 from pmdaemon.core.paths import numbered
 from pmdaemon.core.selection import Identity, Selection
-from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.backfill import Backfill, Stretch
 from pmdaemon.daemon.bus import EventBus
 from pmdaemon.daemon.journal import Journal
+from pmdaemon.daemon.log import STREAMS, LineWatcher, Log, Source, Teller
 from pmdaemon.daemon.logfile import LogFile
 from pmdaemon.daemon.logfollower import LogFollower
 from pmdaemon.daemon.openlogs import OpenLogs
 from pmdaemon.keeper.identity import Owner, acting_as, owner_or_nobody, owner_there
 from pmdaemon.keeper.layout import remove_log
 
-__all__ = ["STREAMS", "Logs", "Source", "Teller", "message"]
+__all__ = ["Logs", "message"]
 
 _MAX_FILL = 64 * 1024 * 1024
 """Bytes before a log's end within which lines are published that nobody has followed."""
 
 _ANYWHERE = 1 << 62
-
-STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
-
-LineWatcher = Callable[[list[Line]], None]
-
-
-class Teller(Identity, Protocol):
-    """Who a line is of."""
-
-    @property
-    def instance(self) -> int: ...
-
-
-class Source(Teller, Protocol):
-    """Whose output it is, and where it is to go."""
-
-    @property
-    def spec(self) -> AppSpec: ...
-    @property
-    def created_at(self) -> float: ...
-
-
-class _Log:
-    """One stream of one process: where it goes and who reads it back. What is before ``born`` is not its own.
-
-    Every line written after id ``whole_since`` was given out is published, or will be; None where nothing is known.
-    ``followed_from`` is where ``follower`` began, ``fillers`` publish what is before that; what the follower reads is
-    ``published``, or is for the watchers alone. Once nobody wants the lines, they are published up to
-    ``leave_at``: a client that has just gone may have been told what came after them, and would never ask for them.
-    """
-
-    def __init__(self, who: Source, stream: Stream, path: str, copy: str | None, owner: Owner | None) -> None:
-        self.who = who
-        self.stream = stream
-        self.path = path
-        self.copy = copy
-        self.file = LogFile(path, owner)
-        self.born: int | None = None
-        self.end = 0
-        self.watchers: list[LineWatcher] = []
-        self.follower: LogFollower | None = None
-        self.followed_from = 0
-        self.fillers: list[Stretch] = []
-        self.published = False
-        self.whole_since: int | None = None
-        self.leave_at: int | None = None
 
 
 class Logs:
@@ -101,9 +54,9 @@ class Logs:
         self._journal = journal
         self._directory = directory
         self._since = now()
-        self._logs: dict[int, dict[Stream, _Log]] = {}
+        self._logs: dict[int, dict[Stream, Log]] = {}
         self._open = OpenLogs(now, self._told, writes=writes)
-        self._by_path: dict[str, list[_Log]] = {}
+        self._by_path: dict[str, list[Log]] = {}
         self._backfill = Backfill(clock)
         self.wants: Callable[[Identity, str], bool] = lambda who, stream: False
 
@@ -124,14 +77,14 @@ class Logs:
         """Return as whom a file of a process's is handled; None for ourselves, as in our own directory."""
         return owner_there(owner_or_nobody(who.spec.user, who.spec.group), path, str(self._directory))
 
-    def _get(self, who: Source) -> dict[Stream, _Log]:
+    def _get(self, who: Source) -> dict[Stream, Log]:
         known = self._logs.get(who.id)
         return self._begin(who) if known is None else known
 
-    def _begin(self, who: Source) -> dict[Stream, _Log]:
+    def _begin(self, who: Source) -> dict[Stream, Log]:
         out, err, both = self.paths(who)
         logs = {
-            stream: _Log(who, stream, path, both, self.owner(who, path))
+            stream: Log(who, stream, path, both, self.owner(who, path))
             for stream, path in zip(STREAMS, (out, err), strict=True)
         }
         self._logs[who.id] = logs
@@ -160,7 +113,7 @@ class Logs:
             log.who = who
         self._follow_wanted(logs)
 
-    def _check_marks(self, log: _Log, end: int) -> None:
+    def _check_marks(self, log: Log, end: int) -> None:
         """Forget all that was told of a log's bytes where these are gone: it has only *end* of them, all new ones."""
         log.end = end
         if self._journal.told(log.who.id, log.stream, end):
@@ -213,7 +166,7 @@ class Logs:
                 with suppress(OSError), acting_as(self.owner(who, path)):
                     remove_log(path)
 
-    def _drop(self, logs: dict[Stream, _Log]) -> None:
+    def _drop(self, logs: dict[Stream, Log]) -> None:
         """Follow files no longer that are a process's no more; ids that were given to their lines mean nothing now."""
         for log in logs.values():
             self._stop(log)
@@ -246,12 +199,12 @@ class Logs:
                 for log in idle:
                     self._follow(log)
 
-    def _follow_wanted(self, logs: dict[Stream, _Log]) -> None:
+    def _follow_wanted(self, logs: dict[Stream, Log]) -> None:
         for log in _readable(logs):
             if log.follower is None and (log.watchers or self.wants(log.who, log.stream)):
                 self._follow(log)
 
-    def _follow(self, log: _Log) -> None:
+    def _follow(self, log: Log) -> None:
         """Follow a log from its end, or from the start of an unfinished line, less what was told of that.
 
         Where its watchers have it followed already, it is followed anew from there.
@@ -289,7 +242,7 @@ class Logs:
                 whole = self._fill_up(log, since)
         return list(log.fillers), whole
 
-    def _fill_up(self, log: _Log, since: int) -> bool:
+    def _fill_up(self, log: Log, since: int) -> bool:
         floor = log.file.line_start(max(0, log.followed_from - _MAX_FILL))
         untold = self._untold(log, since)
         for start, end in untold:
@@ -298,7 +251,7 @@ class Logs:
                 log.fillers.append(self._backfill.add(log.file, publish, max(start, floor), end))
         return not untold or untold[0][0] >= floor
 
-    def _untold(self, log: _Log, since: int) -> list[tuple[int, int]]:
+    def _untold(self, log: Log, since: int) -> list[tuple[int, int]]:
         """Return the ranges of a log from the time of *since* on that were not published and are not followed."""
         at = self._bus.time_of(since)
         start = log.file.base if at is None else log.file.line_start(log.file.offset_at(at))
@@ -330,7 +283,7 @@ class Logs:
             if watcher in log.watchers:
                 log.watchers.remove(watcher)
 
-    def _deliver(self, log: _Log, lines: list[Line]) -> None:
+    def _deliver(self, log: Log, lines: list[Line]) -> None:
         for watcher in list(log.watchers):
             watcher(lines)
         if self.wants(log.who, log.stream):
@@ -342,19 +295,19 @@ class Logs:
         if log.leave_at is not None and lines[-1].end >= log.leave_at:
             self._let_go(log)
 
-    def _publish(self, log: _Log, lines: list[Line]) -> None:
+    def _publish(self, log: Log, lines: list[Line]) -> None:
         events: list[Event] = [message(log.who, log.stream, line) for line in lines]
         first, last = lines[0], lines[-1]
         self._bus.publish_lines(events, log.who, stream=log.stream, start=first.start, end=last.end, line=first.offset)
 
-    def _let_go(self, log: _Log) -> None:
+    def _let_go(self, log: Log) -> None:
         """Follow a log no longer for anybody but its watchers."""
         log.published, log.whole_since = False, None
         if not log.watchers and log.follower is not None:
             log.follower.stop()
             log.follower = None
 
-    def _stop(self, log: _Log) -> None:
+    def _stop(self, log: Log) -> None:
         for filler in log.fillers:
             filler.stop()
         log.fillers = []
@@ -371,13 +324,13 @@ class Logs:
         self._open.shut()
 
 
-def _readable(logs: dict[Stream, _Log]) -> list[_Log]:
+def _readable(logs: dict[Stream, Log]) -> list[Log]:
     """Return the logs that are read back: stdout's alone where both streams go to one file."""
     out, err = logs["stdout"], logs["stderr"]
     return [out] if out.path == err.path else [out, err]
 
 
-def _targets(logs: dict[Stream, _Log]) -> list[str]:
+def _targets(logs: dict[Stream, Log]) -> list[str]:
     """Return the files that a process writes to, each once."""
     paths = [path for log in logs.values() for path in (log.path, log.copy)]
     return list(dict.fromkeys(path for path in paths if path is not None))

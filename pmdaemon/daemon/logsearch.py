@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from pmdaemon.core.lines import Line, LineSplitter, Stream, level_of, text_of
 from pmdaemon.core.logfilter import LogFilter, Matcher
 from pmdaemon.core.times import rfc3339
+from pmdaemon.daemon.log import STREAMS, Source
 from pmdaemon.daemon.logfile import LogFile
-from pmdaemon.daemon.logs import STREAMS, Source
 from pmdaemon.errors import InvalidMessage, LimitExceeded, OperationFailed
 from pmdaemon.keeper.identity import Owner
 

@@ -155,8 +155,8 @@ class _Keeper:
         self._loop.later(_IDLE, self._idle)
 
     def _leave(self) -> None:
-        """Told to end by somebody who does not know: when no child lives any more, so that none is left alone."""
-        if self._births.busy or any(kid.alive for kid in self._lives.kids.values()):
+        """Told to end by somebody who does not know: when nothing is left of any child, so that none is left alone."""
+        if self._births.busy or any(not kid.gone for kid in self._lives.kids.values()):
             self._loop.later(1.0, self._leave)
         else:
             self._quit()

@@ -11,7 +11,7 @@ from pmdaemon.core.lines import Stream
 from pmdaemon.core.logfilter import Matcher
 from pmdaemon.core.selection import Identity, Selection
 from pmdaemon.daemon.bus import Message
-from pmdaemon.daemon.logs import STREAMS
+from pmdaemon.daemon.log import STREAMS
 from pmdaemon.daemon.sampler import Sampler
 from pmdaemon.protocol.codec import encode
 from pmdaemon.protocol.subscription import Subscription

@@ -16,7 +16,8 @@ from pmdaemon.core.spec import AppSpec
 from pmdaemon.daemon.bus import EventBus, Message
 from pmdaemon.daemon.ids import Sequence
 from pmdaemon.daemon.journal import Gap, Journal
-from pmdaemon.daemon.logs import STREAMS, Logs, message
+from pmdaemon.daemon.log import STREAMS
+from pmdaemon.daemon.logs import Logs, message
 from pmdaemon.daemon.store import Store
 from pmdaemon.keeper.layout import segments
 from pmdaemon.keeper.segments import Limits, SegmentedLog

@@ -27,7 +27,8 @@ from pmdaemon.daemon.dispatch import Dispatcher
 from pmdaemon.daemon.history import History
 from pmdaemon.daemon.ids import Sequence
 from pmdaemon.daemon.journal import Journal
-from pmdaemon.daemon.logs import STREAMS, Logs
+from pmdaemon.daemon.log import STREAMS
+from pmdaemon.daemon.logs import Logs
 from pmdaemon.daemon.operations import Operations
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.proctable import Usage
