@@ -25,6 +25,7 @@ _BESIDE, _QUICK_BESIDE = 10.0, 4.0
 _WARM = 4.0
 _WARMING = 20
 """Clients that come and go before memory is looked at."""
+_TEXT, _CLOSE = 0x81, 0x88
 _PRESENT = 100_000_000
 """Age in ns of a line that shows that a client has caught up."""
 _MAX_P99, _MAX_GROWTH, _MAX_RATIO = 30.0, 8.0, 1.5
@@ -181,7 +182,11 @@ class _Stalled:
     def _messages(self) -> Iterator[dict[str, Any]]:
         with self._socket.makefile("rb") as stream:
             while True:
-                _, size = stream.read(2)
+                first, size = stream.read(2)
                 if size >= 126:
                     size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
-                yield json.loads(stream.read(size))
+                payload = stream.read(size)
+                if first == _CLOSE:
+                    raise ConnectionError(f"the daemon has closed the connection: {payload!r}")
+                if first == _TEXT:  # not a ping
+                    yield json.loads(payload)

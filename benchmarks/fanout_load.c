@@ -112,6 +112,11 @@ static void take(struct connection *c, const unsigned char *data, size_t size, u
         uint64_t length = 0;
         if (width == 2) length = c->head[1] & 127;
         else for (int n = 2; n < width; n++) length = length << 8 | c->head[n];
+        if ((c->head[0] & 15) == 8) {
+            int code = length >= 2 && size >= 2 ? data[0] << 8 | data[1] : 0;
+            fprintf(stderr, "the server closes a connection with %d: %.*s\n", code, code ? (int)length - 2 : 0, data + 2);
+            exit(1);
+        }
         if ((c->head[0] & 15) == 9) send_all(c->fd, "\x8a\x80\0\0\0\0", 6); /* or the daemon drops the connection */
         if ((c->head[0] & 15) == 1) {
             frames++;
