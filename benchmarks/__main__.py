@@ -12,14 +12,21 @@ from os import cpu_count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import capture, fanout, life
+from benchmarks import capture, fanout, life, look, peer, sampling
 from benchmarks.figure import Figure, Section
 from benchmarks.page import page
 
 _LIMIT, _QUICK_LIMIT = 1800, 300
 """Seconds after which the whole run is given up."""
 
-_ALL = {"capture": capture, "life": life, "fanout": fanout}
+_ALL = {
+    "capture": capture,
+    "life": life,
+    "look": look,
+    "fanout": fanout,
+    "sampling": sampling,
+    "peer": peer,
+}
 _RESULTS = Path(__file__).with_name("RESULTS.rst")
 
 

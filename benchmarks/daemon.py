@@ -52,6 +52,11 @@ class Daemon:
         """The pid of its keeper."""
         return int((self._home / "keeper.lock").read_text())
 
+    @property
+    def home(self) -> Path:
+        """Its directory."""
+        return self._home
+
     def cpu(self) -> float:
         """The seconds of CPU that it, without its keeper, has used so far."""
         return cpu(self.pid)

@@ -1,21 +1,19 @@
-"""What it costs to be told who connects, with 10,000 sockets in this machine: ``python -m benchmarks.peer``.
-
-Beside the kernel's answer about one socket there is its table as text, for where the former is not to be had.
-"""
+"""What it costs to be told who connects, with 10,000 sockets in this machine."""
 
 import random
 import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from statistics import median
+from pathlib import Path
 
+from benchmarks.figure import OURS, Figure, Section
 from pmdaemon.web.limits import raise_descriptor_limit
 from pmdaemon.web.peer import Connection, Means, SockDiag, in_proc_net
 
-__all__ = ["SOCKETS", "costs"]
+__all__ = ["measure"]
 
-SOCKETS = 10_000
+_SOCKETS = 10_000
 """Both ends of 5,000 connections."""
 
 _WAYS: dict[str, tuple[Callable[[], Means], int]] = {
@@ -24,8 +22,13 @@ _WAYS: dict[str, tuple[Callable[[], Means], int]] = {
 }
 _GOAL = 50.0
 
+_METHOD = f"""
+With {_SOCKETS:,} sockets open, the daemon's own way of asking the kernel whose the other end of a connection is, about
+one of them at random: an exact question by netlink, or its table as text, where the former is not to be had.
+"""
 
-def costs(sockets: int = SOCKETS) -> dict[str, list[float]]:
+
+def costs(sockets: int = _SOCKETS) -> dict[str, list[float]]:
     """Return the microseconds of each of many questions, by the way they were asked, about connections at random."""
     _, limit = raise_descriptor_limit()
     if limit < sockets + 64:
@@ -54,14 +57,10 @@ def _timed(means: Means, connection: Connection | None) -> float:
     return took * 1e6
 
 
-def _main() -> None:
-    for way, values in costs().items():
-        ordered = sorted(values)
-        middle, late = median(ordered), ordered[len(ordered) * 99 // 100]
-        print(f"{way}: median {middle:,.1f} us, 99th of 100 {late:,.1f} us, of {len(values)}; {SOCKETS} sockets")
-        if way == next(iter(_WAYS)):
-            print(f"under {_GOAL:g} us: {'yes' if median(ordered) < _GOAL else 'no'}")
-
-
-if __name__ == "__main__":
-    _main()
+def measure(scratch: Path, *, quick: bool) -> list[Section]:
+    """Ask about connections at random."""
+    figures = [
+        Figure(f"to ask for the user, by {way}", "us", {OURS: values}, goals={} if number else {OURS: _GOAL})
+        for number, (way, values) in enumerate(costs().items())
+    ]
+    return [Section("Who connects", _METHOD, figures)]

@@ -5,6 +5,7 @@ Each is as it comes, but for what a run of equal work needs: no limit of restart
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -64,7 +65,9 @@ def available() -> Peers:
 def _pmdaemon(scratch: Path, jobs: Sequence[Job]) -> Iterator[Running]:
     with running(scratch, [app_of(job) for job in jobs]) as daemon:
         daemon.port()
-        yield Running(daemon.pid, lambda: [daemon.keeper()])
+        command = str(Path(sys.executable).with_name("pmdaemon"))
+        env = {"PMDAEMON_HOME": str(daemon.home)}
+        yield Running(daemon.pid, lambda: [daemon.keeper()], look=[command, "list"], env=env)
 
 
 def app_of(job: Job) -> dict[str, Any]:
@@ -88,6 +91,17 @@ def _supervisor() -> Peer:
     def run(scratch: Path, jobs: Sequence[Job]) -> Iterator[Running]:
         place = Path(mkdtemp(dir=scratch))
         lines = ["[supervisord]", f"directory={place}", "pidfile=%(here)s/pid", "logfile=%(here)s/log", "minfds=3000"]
+        # Where its command asks it.
+        lines += [
+            "",
+            "[unix_http_server]",
+            f"file={place}/sock",
+            "",
+            "[supervisorctl]",
+            f"serverurl=unix://{place}/sock",
+        ]
+        lines += ["", "[rpcinterface:supervisor]"]
+        lines += ["supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface"]
         for job in jobs:
             env = ",".join(f'{name}="{value}"' for name, value in job.env.items())
             lines += ["", f"[program:{job.name}]", f"command={' '.join(job.argv)}", f"environment={env}"]
@@ -95,7 +109,7 @@ def _supervisor() -> Peer:
         config = place / "supervisord.conf"
         config.write_text("\n".join(lines))
         with started([str(programs / "supervisord"), "-n", "-c", str(config)], place / "said", {}) as program:
-            yield Running(program.pid)
+            yield Running(program.pid, look=[str(programs / "supervisorctl"), "-c", str(config), "status"])
 
     return Peer("supervisor", version, run)
 
@@ -114,7 +128,8 @@ def _circus() -> Peer:
         config = place / "circus.ini"
         config.write_text("\n".join(lines))
         with started([str(programs / "circusd"), str(config)], place / "said", {}) as program:
-            yield Running(program.pid)
+            look = [str(programs / "circusctl"), "--endpoint", f"ipc://{place}/endpoint", "status"]
+            yield Running(program.pid, look=look)
 
     return Peer("circus", version, run)
 
@@ -148,7 +163,7 @@ def _pm2() -> Peer:
         # Its command starts a daemon and waits; that one is measured.
         with command as program, _ended(pid):
             _await(pid, program)
-            yield Running(int(pid.read_text()))
+            yield Running(int(pid.read_text()), look=[str(programs / "pm2"), "jlist"], env=env)
 
     return Peer("PM2", version, run)
 

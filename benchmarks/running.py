@@ -25,10 +25,22 @@ class Job(NamedTuple):
 
 
 class Running:
-    """What runs the jobs: all its processes, of which ``main`` takes the signals."""
+    """What runs the jobs: all its processes, of which ``main`` takes the signals.
 
-    def __init__(self, main: int, others: Callable[[], list[int]] = list) -> None:
+    ``look`` is the command that prints what runs, ``env`` what it needs in its environment.
+    """
+
+    def __init__(
+        self,
+        main: int,
+        others: Callable[[], list[int]] = list,
+        *,
+        look: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.main = main
+        self.look = look
+        self.env = env or {}
         self._others = others
 
     @property
