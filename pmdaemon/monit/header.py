@@ -5,7 +5,7 @@ from typing import Final
 from rich.cells import cell_len
 
 from pmdaemon.cli.words import STATUS_STYLES, how_much
-from pmdaemon.monit.layout import Cell
+from pmdaemon.monit.layout import Cell, cut
 from pmdaemon.monit.model import Model
 from pmdaemon.monit.spark import spark
 
@@ -15,7 +15,10 @@ _ORDER: Final = ("errored", "restarting", "stopping", "starting", "online", "sto
 
 
 def header(model: Model, width: int, retry_in: float | None, *, unicode: bool) -> list[list[Cell]]:
-    """Return both lines, with what does not fit left out; *retry_in* seconds it is tried again to connect."""
+    """Return both lines, with what does not fit left out; in *retry_in* seconds it is tried again to connect.
+
+    What keeps the daemon from writing its state stands in the place of the figures.
+    """
     info = model.info
     who: list[Cell] = [("PMDaemon", "bold")]
     if info is not None:
@@ -30,6 +33,9 @@ def header(model: Model, width: int, retry_in: float | None, *, unicode: bool) -
         parts.pop()
     right = _joined(parts)
     first = [*who, (" " * max(0, width - _length(who) - _length(right)), ""), *right]
+    if info is not None and info.daemon.trouble is not None:
+        trouble = f"error: the daemon cannot write its state: {info.daemon.trouble}"
+        return [first, [(cut(trouble, width, unicode=unicode), "red bold")]]
     figures = _figures(model, unicode=unicode)
     while figures and _length(_joined(figures)) > width:
         figures.pop()

@@ -113,6 +113,7 @@ class LogPane(ScrollView, can_focus=True):
 
     def find(self, direction: int) -> None:
         """Go to the next line that matches, to the one before with -1; from the end it goes on at the beginning."""
+        self.sync()  # a line that has just come is found too
         found = self.log_lines.found()
         if not found:
             return
@@ -128,7 +129,7 @@ class LogPane(ScrollView, can_focus=True):
         after = [index for index in found if (index > here if direction > 0 else index < here)]
         chosen = (after or found)[0 if direction > 0 else -1]
         self._current = chosen + self.log_lines.trimmed
-        row = self._ends[chosen] - self._heights[chosen] if chosen < len(self._ends) else 0
+        row = self._ends[chosen] - self._heights[chosen]
         self.follow = False
         self._seen = self.log_lines.added
         self._moving = True

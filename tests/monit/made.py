@@ -26,7 +26,7 @@ SYSTEM = SystemInfo(
     hostname="machine",
     platform="linux",
     uptime=1000,
-    daemon=DaemonInfo(version="1.2.3", pid=7, uptime=1000, memory=1 << 20, clients=2, loop_lag=0.4),
+    daemon=DaemonInfo(version="1.2.3", pid=7, uptime=1000, memory=1 << 20, clients=2, loop_lag=0.4, trouble=None),
 )
 
 

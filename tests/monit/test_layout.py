@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from msgspec import structs
 from rich.cells import cell_len
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -120,6 +121,12 @@ class HeaderTests(SynchronousTestCase):
         for width in range(40, 150):
             for each in self.lines(width):
                 self.assertLessEqual(cell_len(each), width)
+
+    def test_a_daemon_in_trouble(self) -> None:
+        daemon = structs.replace(SYSTEM.daemon, trouble="No space left on device")
+        self.model.info = structs.replace(SYSTEM, daemon=daemon)
+        self.assertEqual(self.lines()[1], "error: the daemon cannot write its state: No space left on device")
+        self.assertEqual(cell_len(self.lines(30)[1]), 30)
 
     def test_lost_and_refused(self) -> None:
         self.model.live = False
