@@ -187,9 +187,16 @@ def _find(kid: Kid, sight: _Sight) -> list[Entry]:
 
 
 def _ended_meanwhile(kid: Kid, sight: _Sight) -> bool:
-    """Tell whether one lived when marks were read and had ended when the table was: it may have left another."""
-    entries = (sight.table.get(pid) for mark in kid.marks for pid in sight.bearers[mark])
-    return any(entry is None or entry.zombie for entry in entries)
+    """Tell whether one lived when marks were read and had ended when the table was: it may have left another.
+
+    Of one that has ended the environment cannot be read, while its brand can until it is reaped.
+    """
+    for mark in kid.marks:
+        for pid in sight.bearers[mark]:
+            entry = sight.table.get(pid)
+            if entry is None or (entry.zombie and mark[0] != "brand"):
+                return True
+    return False
 
 
 def _read_all(pids: Iterable[int]) -> list[Entry]:
