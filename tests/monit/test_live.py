@@ -117,6 +117,7 @@ class LiveTests(CommandCase):
         terminal.keys("C-f")
         await terminal.sees("Find:")
         terminal.write("connected again")
+        await terminal.sees("- of 1")
         terminal.keys("Enter")
         await terminal.sees("1 of 1", "-- connected again --")
         terminal.keys("q")
