@@ -14,7 +14,7 @@ from tests.integration.keepercase import KeeperCase
 
 CANARY = "canary-0123456789abcdef"
 FROM_FILE = "canary-of-a-file-0123456789"
-KEPT_IN = {"state.db", "state.db-wal"}
+KEPT_IN = {"state.db", "state.db-wal", "keeper.jsonl"}
 """Files of the home that may hold what an app is given in ``env``, ``args`` or a URL."""
 KEPT_AS = {"apps"}
 """Of the tables there, those that may."""

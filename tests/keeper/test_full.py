@@ -35,7 +35,7 @@ class FullDisk(KeeperTestCase):
     def test_child_waits_for_space(self) -> None:
         self.small_disk(self.place)
         link = self.start()
-        pid = self.write(link, 40_000)
+        pid = self.write(link, 200_000)  # more than its pipe may hold
         trouble = link.event("trouble")
         self.assertEqual((trouble["errno"], trouble["dropped_bytes"]), (errno.ENOSPC, 0))
         self.assertEqual(self.kid(link, KEY)["trouble"]["errno"], errno.ENOSPC)
@@ -43,7 +43,7 @@ class FullDisk(KeeperTestCase):
         self.grow()
         self.assertEqual(link.event("exit")["status"], 3 << 8)
         self.assertEqual(link.event("trouble")["errno"], None)
-        self.assertEqual(self.read("web"), self.numbers(40_000))
+        self.assertEqual(self.read("web"), self.numbers(200_000))
 
     def test_last_words_wait_for_space_even_over_an_upgrade(self) -> None:
         """They are in the pipe only, which nobody but the keeper holds any more."""
