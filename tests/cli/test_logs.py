@@ -83,6 +83,11 @@ class PastTests(CommandCase):
 
 
 class FollowingTests(CommandCase):
+    def setUp(self) -> None:
+        """Where the tests themselves were started in the background, Ctrl-C would be ignored from birth."""
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+        return super().setUp()
+
     def follow(self, *options: str) -> tuple["subprocess.Popen[bytes]", Path]:
         """``logs -f`` into a file; it is ended with the test."""
         place = Path(tempfile.mkdtemp())
