@@ -6,6 +6,7 @@ All of them, unless ``--quick``, write it to RESULTS.rst too.
 import platform
 import signal
 import sys
+import time
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from os import cpu_count
@@ -44,8 +45,9 @@ def main() -> int:
     # Removed only at the end: ext4 makes new files slowly for half a minute after many were deleted.
     with TemporaryDirectory(prefix="pmdaemon-bench-") as scratch:
         for name in given.names or _ALL:
-            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            begun = time.monotonic()
             sections += _ALL[name].measure(Path(scratch), quick=given.quick)
+            print(f"measured {name} in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     text = page(sections, _facts(quick=given.quick))
     print(text, end="")
     if not given.names and not given.quick:

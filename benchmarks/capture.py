@@ -23,7 +23,7 @@ _SIZE = _LINES * _LENGTH
 _SETTLED = 0.5
 """Seconds until the child waits for the word."""
 _LOOK = 0.001
-_PATIENCE = 90.0
+_PATIENCE = 30.0
 _PROGRAM = 'read -r _ <"$GO"; exec cat "$LINES"\n'
 
 _METHOD = f"""
@@ -44,7 +44,7 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
     followed: defaultdict[str, list[float]] = defaultdict(list)
     shares: list[float] = []
     versions, missing = peers.versions, list(peers.missing)
-    for number in range(3 if quick else 7):
+    for number in range(2 if quick else 7):
         for peer in list(peers.all):
             with _printing(scratch, source) as child, peer.run(scratch, [child.job]):
                 try:

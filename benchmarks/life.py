@@ -47,11 +47,11 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
     peers = available()
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     missing = list(peers.missing)
-    for _ in range(2 if quick else 5):
+    for _ in range(1 if quick else 5):
         for peer in peers.all:
             _live(scratch, peer, 100, values, kills=5 if quick else 20, window=2.0 if quick else 5.0)
         _command(scratch, 100, values)
-    for number in range(2 if quick else 4):
+    for number in range(1 if quick else 4):
         for peer in peers.all:
             if peer.name == OURS or not (quick or number):
                 try:

@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from benchmarks.children import staged
 from benchmarks.daemon import running
 from benchmarks.figure import OURS, Figure, Section
+from benchmarks.peers import app_of
 from pmdaemon.daemon.proctable import process_source
 from pmdaemon.daemon.trees import Trees
 
@@ -100,7 +101,7 @@ def _costs(call: Callable[[], None]) -> list[float]:
 
 def _daemon(scratch: Path, count: int, windows: int) -> list[float]:
     """Return the daemon's percent of a core in each of so many windows."""
-    with staged(scratch) as children, running(scratch, children.apps(count)) as daemon:
+    with staged(scratch) as children, running(scratch, [app_of(job) for job in children.jobs(count)]) as daemon:
         for _ in range(count):
             children.next()
         url = f"ws://localhost:{daemon.port()}/ws"
