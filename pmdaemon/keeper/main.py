@@ -147,8 +147,13 @@ class _Keeper:
             self._lives.gone(kid)
 
     def _idle(self) -> None:
-        """End when nobody has needed it for a while: a daemon that comes later starts another."""
-        unneeded = self._server.alone and not self._lives.kids and not self._births.busy
+        """End when nobody has needed it for a while: a daemon that comes later starts another.
+
+        Where nobody can come any more, the home being deleted, it is needed only while something of a child is left.
+        """
+        reachable = os.path.lexists(_SOCKET)
+        needed = any(reachable or not kid.gone for kid in self._lives.kids.values())
+        unneeded = self._server.alone and not needed and not self._births.busy
         if unneeded and self._unneeded:
             self._quit()
         self._unneeded = unneeded

@@ -228,6 +228,16 @@ class Leaving(KeeperTestCase):
         link.event("gone")
         self.ended()
 
+    def test_it_ends_where_no_daemon_can_find_it(self) -> None:
+        """Somebody has deleted the home, with the socket and with what was to be acknowledged."""
+        self.launch(lines=("main._IDLE = 0.3",))
+        link = self.link()
+        self.spawn(link, KEY, "sleep", "0.1")
+        link.event("gone")
+        link.close()
+        os.unlink(os.path.join(self.home, "keeper.sock"))
+        self.ended()
+
     def test_unneeded_for_a_while_it_ends(self) -> None:
         self.launch(lines=("main._IDLE = 0.3",))
         link = self.link()
