@@ -188,8 +188,8 @@ class EventBus:
 
     def flush(self) -> None:
         """Commit and send everything published so far, now: a reply that follows is not ahead of its events [P11]."""
-        begun = self._clock.seconds()
         self._commit()
+        begun = self._clock.seconds()
         for sink in self._sinks:
             try:
                 sink.flush()

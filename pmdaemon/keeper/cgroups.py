@@ -3,6 +3,7 @@
 Needs version 2 and the right to write where the keeper itself is: root has it, a plain user where it was delegated.
 """
 
+import _thread
 import os
 import signal
 import zlib
@@ -19,6 +20,7 @@ class Cgroups:
 
     def __init__(self, home: str) -> None:
         self.base = self._usable(home) if allowed("cgroup") else None
+        self._expecting = _thread.allocate_lock()
 
     def make(self, name: str) -> str | None:
         """Make a group and return its path; None where there are none. Raises OSError."""
@@ -27,6 +29,19 @@ class Cgroups:
         path = os.path.join(self.base, name)
         os.makedirs(path)  # the base too, if somebody has tidied up while it was empty
         return path
+
+    def expect(self) -> None:
+        """Have the kernel make ready for a move into a group, if somebody may be born soon.
+
+        It waits 10 to 30 ms, a grace period of RCU, for the first move in a while, and not for the next ones. So in a
+        thread the keeper is moved to where it is.
+        """
+        if self.base is None or not self._expecting.acquire(blocking=False):
+            return
+        try:
+            _thread.start_new_thread(_stay, (self._expecting,))
+        except _thread.error:
+            self._expecting.release()
 
     def close(self) -> None:
         """Remove all groups in which nothing is left, and the base."""
@@ -93,6 +108,14 @@ def remove(path: str) -> None:
     for place in reversed(_groups(path)):
         with suppress(OSError):
             os.rmdir(place)
+
+
+def _stay(busy: _thread.LockType) -> None:
+    place = _own_group()
+    if place is not None:
+        with suppress(OSError):
+            _write(place, "cgroup.procs", b"%d" % os.getpid())
+    busy.release()
 
 
 def _groups(path: str) -> list[str]:

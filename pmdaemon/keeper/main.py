@@ -141,6 +141,8 @@ class _Keeper:
         return self._succession.reaped(pid, status) or self._lives.reaped(pid, status)
 
     def _left(self, kid: Kid) -> None:
+        if not kid.asked:
+            self._cgroups.expect()  # the daemon may want another in its place
         if kid.boot == boot():
             self._remains.left(kid)
         else:

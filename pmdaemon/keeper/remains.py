@@ -125,7 +125,10 @@ class Remains:
         self._not_before = ended + (ended - began)  # so that many who end one by one do not cost a look each
 
     def _see(self, kid: Kid, sight: _Sight) -> None:
-        found = _members(kid) if kid.cgroup is not None else _find(kid, sight)
+        if kid.cgroup is not None and cgroups.is_empty(kid.cgroup):
+            self._gone(kid)
+            return
+        found = _read_all(cgroups.members(kid.cgroup)) if kid.cgroup is not None else _find(kid, sight)
         left = [entry for entry in found if not entry.zombie]
         self._tell(kid, left)
         left = [entry for entry in left if entry.identity not in self._untouchable]
@@ -166,12 +169,6 @@ class Remains:
 def _had(entry: Entry, kid: Kid, scope: str) -> bool:
     """Whether a signal of this scope has reached it."""
     return entry.pid == kid.pid or (scope != "main" and entry.group == kid.pid)
-
-
-def _members(kid: Kid) -> list[Entry]:
-    if kid.cgroup is None or cgroups.is_empty(kid.cgroup):
-        return []
-    return _read_all(cgroups.members(kid.cgroup))
 
 
 def _find(kid: Kid, sight: _Sight) -> list[Entry]:
