@@ -3,6 +3,8 @@
 It bounds nothing: its owner watches ``size``.
 """
 
+import sys
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
@@ -47,7 +49,7 @@ class _Gap:
         self.dropped = 0
 
 
-_Lines = list[Frame]
+_Lines = deque[Frame]
 """Log lines with nothing between them."""
 
 
@@ -89,7 +91,7 @@ class Backlog:
             gap.dropped += 1
             return
         if self._lines is None:
-            self._lines = []
+            self._lines = deque()
             self._entries[(Kind.KEPT, next(self._numbers))] = self._lines
         self._lines.append(frame)
         self._bytes += len(frame.data) + LINE
@@ -99,7 +101,7 @@ class Backlog:
         entries, self._entries = self._entries, {}
         found = False
         for key, entry in entries.items():
-            if not isinstance(entry, list):
+            if not isinstance(entry, deque):
                 self._entries[key] = entry
                 continue
             found = True
@@ -111,18 +113,35 @@ class Backlog:
         self._lines = None
         return found
 
-    def take(self) -> list[bytes]:
-        """Everything that is to be told, gaps included; afterwards nothing waits."""
+    def take(self, most: int = sys.maxsize) -> list[bytes]:
+        """Return the first of what is to be told, gaps included, up to little more than *most* bytes.
+
+        What is returned waits no more.
+        """
         told: list[bytes] = []
-        for (_, key), entry in self._entries.items():
-            if isinstance(entry, _Gap):
-                told.append(self._encode_gap(str(key), entry.dropped, entry.seq))
-            elif isinstance(entry, list):
-                told += [line.data for line in entry]
-            else:
-                told.append(entry)
-        self.clear()
+        size = 0
+        while self._entries and size < most:
+            data = self._pop()
+            told.append(data)
+            size += len(data)
         return told
+
+    def _pop(self) -> bytes:
+        key, entry = next(iter(self._entries.items()))
+        if isinstance(entry, deque):
+            line = entry.popleft()
+            self._bytes -= len(line.data) + LINE
+            if entry:
+                return line.data
+        del self._entries[key]
+        if isinstance(entry, _Gap):
+            return self._encode_gap(str(key[1]), entry.dropped, entry.seq)
+        if isinstance(entry, deque):
+            if entry is self._lines:
+                self._lines = None
+            return line.data
+        self._bytes -= len(entry)
+        return entry
 
     def clear(self) -> None:
         """Forget everything."""

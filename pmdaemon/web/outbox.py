@@ -167,7 +167,9 @@ class Outbox:
             return
         self.congested = False
         self._look_no_more()
-        self.write(b"".join(self._backlog.take()))
+        # No more than the client takes: what the transport has can neither be dropped nor replaced any more.
+        while not (self.congested or self.ended) and (told := self._backlog.take(CHUNK)):
+            self.write(b"".join(told))
         self._account()
         if not (self.congested or self.ended):
             self._drained()
