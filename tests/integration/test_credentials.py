@@ -116,7 +116,7 @@ class EndTests(AccessCase):
             headers = self.token("one", "start")
             daemon = await self.begin()
             client = await daemon.connect(headers=headers)
-            await client.command("start", "web-one")
+            self.assertEqual((await client.request("ping"))["type"], "pong")
             self.change(**fields)
             code, reason = await client.closed(timeout=20)
             self.assertEqual(code, 4403, fields)
