@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import pmdaemon
 from pmdaemon import errors
-from pmdaemon.core import commands, events, info
+from pmdaemon.core import commands, events, info, past
 from pmdaemon.core.ecosystem import parse
 from pmdaemon.core.health import DETAILS
 from pmdaemon.core.lifecycle import STATUS
@@ -22,7 +22,6 @@ from pmdaemon.core.lines import LEVELS
 from pmdaemon.core.pm2 import HARMLESS, SPELLINGS, UNSUPPORTED
 from pmdaemon.core.spec import AppSpec, HealthCheck
 from pmdaemon.core.upkeep import Upkeep
-from pmdaemon.daemon import crashes, logsearch
 from pmdaemon.service import Options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -207,10 +206,10 @@ class ProtocolTests(SynchronousTestCase):
                 self.assert_keys(name, struct)
         self.assert_keys("process_metrics", events.ProcessMetricsEntry)
         self.assert_keys("The process object", info.ProcessObject)
-        self.assert_keys("A line of logs", logsearch.LogEntry)
-        self.assert_keys("A crash", crashes.Crash)
+        self.assert_keys("A line of logs", past.LogLine)
+        self.assert_keys("A crash", past.Crash)
         lines = self.document.table("A crash")["lines"][0]
-        self.assertEqual(set(literals(lines)), set(crashes.CrashLine.__struct_fields__))
+        self.assertEqual(set(literals(lines)), set(past.CrashLine.__struct_fields__))
 
     def test_nested_keys_are_named(self) -> None:
         system = self.document.table("system_metrics")

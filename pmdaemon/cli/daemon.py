@@ -113,7 +113,7 @@ def kill_command(place: Place, yes: bool, timeout: int) -> None:
                 "it waits for its processes; pmdaemon list shows them",
                 exit=Exit.TIMEOUT,
             )
-        time.sleep(_LOOKING)
+        time.sleep(_LOOKING)  # of a process that is not ours nothing tells the end, on every system
     print(f"stopped the daemon (pid {pid}) and everything it ran")
 
 

@@ -63,5 +63,5 @@ def launch(place: Place, port: int | None) -> None:
     while not runs(place):
         if time.monotonic() > until:
             raise Failure("cannot start a daemon: it does not answer", f"its log: {log}", exit=Exit.NO_DAEMON)
-        time.sleep(0.05)
+        time.sleep(0.05)  # it is not ours any more, and tells nobody that it has its socket
     print(f"started a daemon in the background; its home is {home}, its log {log}", file=sys.stderr)

@@ -66,17 +66,16 @@ from pmdaemon.core.events import (
     SystemMetrics,
 )
 from pmdaemon.core.info import ProcessObject, SystemInfo
+from pmdaemon.core.past import Crash, LogLine
 from pmdaemon.errors import PMDaemonError
 from pmdaemon.protocol.replies import (
     CommandResult,
     Config,
-    Crash,
     EventRecord,
     Events,
     Gap,
     History,
     LogGap,
-    LogLine,
     Logs,
     Subscribed,
 )

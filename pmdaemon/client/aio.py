@@ -29,11 +29,11 @@ from pmdaemon.core.commands import (
     Selector,
 )
 from pmdaemon.core.info import ProcessObject, SystemInfo
+from pmdaemon.core.past import Crash
 from pmdaemon.errors import PMDaemonError, TimedOut
 from pmdaemon.protocol.replies import (
     CommandResult,
     Config,
-    Crash,
     CrashReply,
     Events,
     History,

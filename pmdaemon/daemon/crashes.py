@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from pmdaemon.core.events import ProcessEvent
 from pmdaemon.core.lines import LineSplitter, Stream, level_of, text_of
+from pmdaemon.core.past import Crash, CrashLine
 from pmdaemon.core.times import rfc3339
 from pmdaemon.daemon.bus import Message
 from pmdaemon.daemon.history import METRICS, History
@@ -17,7 +17,7 @@ from pmdaemon.daemon.logsearch import times_at
 from pmdaemon.daemon.process import Process
 from pmdaemon.daemon.store import Store
 
-__all__ = ["Crash", "CrashLine", "Crashes"]
+__all__ = ["Crashes"]
 
 KEPT = 5
 """Crashes of one process that are kept."""
@@ -25,32 +25,6 @@ KEPT = 5
 _MAX_LINES = 200
 _MAX_BYTES = 128 * 1024
 _FIGURES = 300.0
-
-
-class CrashLine(Struct, frozen=True):
-    """One of the last lines; ``at`` is None where nobody knows."""
-
-    stream: str
-    offset: int
-    at: str | None
-    level: str
-    message: str
-
-
-class Crash(Struct, frozen=True, kw_only=True):
-    """One crash; ``uptime`` in ms, ``metrics`` are points of the last minutes as in a history, by metric."""
-
-    process: str
-    id: int
-    at: str
-    exit_code: int | None
-    exit_signal: str | None
-    uptime: int
-    attempt: int
-    pid: int | None
-    port: int | None
-    lines: list[CrashLine]
-    metrics: dict[str, list[Any]]
 
 
 class Crashes:
@@ -123,7 +97,13 @@ class Crashes:
         found = []
         for line, at in zip(lines, times_at(file, [line.offset for line in lines]), strict=True):
             text = text_of(line)
-            told = CrashLine(stream, line.offset, None if at is None else rfc3339(at), level_of(text, stream), text)
+            told = CrashLine(
+                stream=stream,
+                offset=line.offset,
+                at=None if at is None else rfc3339(at),
+                level=level_of(text, stream),
+                message=text,
+            )
             found.append((at or 0.0, told))
         return found
 

@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pmdaemon.core.events import ProcessEvent
+from pmdaemon.core.past import Point
 from pmdaemon.core.samples import Sample, cpu_percent
 from pmdaemon.daemon.bus import Message
 from pmdaemon.daemon.sampler import Sampler
@@ -30,9 +31,6 @@ _SHARED = 1.0
 _DENSE = 0.75
 _MINUTE = 60.0
 """A ring is chosen that has this part of the points there could be, and that reaches back as far within this."""
-
-Point = tuple[int, float]
-"""Unix milliseconds, and percent of one core or bytes."""
 
 
 class Series(Struct, frozen=True):

@@ -16,13 +16,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from pmdaemon.core.lines import Line, LineSplitter, Stream, level_of, text_of
 from pmdaemon.core.logfilter import LogFilter, Matcher
+from pmdaemon.core.past import LogLine
 from pmdaemon.core.times import rfc3339
 from pmdaemon.daemon.log import STREAMS, Source
 from pmdaemon.daemon.logfile import LogFile
 from pmdaemon.errors import InvalidMessage, LimitExceeded, OperationFailed
 from pmdaemon.keeper.identity import Owner
 
-__all__ = ["MAX_SCAN", "LogEntry", "LogPage", "LogQuery", "LogSearch", "times_at"]
+__all__ = ["MAX_SCAN", "LogPage", "LogQuery", "LogSearch", "times_at"]
 
 MAX_SCAN = 16 * 1024 * 1024
 """Bytes of all logs together that are looked through for one page, or one block more."""
@@ -35,19 +36,6 @@ _PLACE = re.compile(r"([0-9]{1,18})([oe])([0-9]{1,18})")
 _LETTERS: Mapping[Stream, str] = {"stdout": "o", "stderr": "e"}
 
 Places = Mapping[tuple[int, str], int]
-
-
-class LogEntry(Struct, frozen=True, kw_only=True):
-    """One line; ``offset`` is where it starts, ``at`` when that was written, or None where the index does not know."""
-
-    process: str
-    stream: str
-    offset: int
-    at: str | None
-    level: str
-    message: str
-    partial: bool
-    truncated: bool
 
 
 class LogQuery(Struct, frozen=True, kw_only=True):
@@ -65,14 +53,14 @@ class LogQuery(Struct, frozen=True, kw_only=True):
 class LogPage(Struct, frozen=True):
     """Lines, oldest first; with a ``cursor`` there may be more: older ones, or with ``since`` newer ones."""
 
-    lines: list[LogEntry]
+    lines: list[LogLine]
     cursor: str | None
 
 
 class _Found(Struct, frozen=True, gc=False):
     """A line; who does not take it goes on from ``resume`` to find it again."""
 
-    entry: LogEntry
+    entry: LogLine
     resume: int
 
 
@@ -152,7 +140,7 @@ class _Search:
         times = dict(zip(chosen, times_at(self.file, [lines[place].offset for place in chosen]), strict=True))
         for place in chosen if self._forward else reversed(chosen):
             line, at = lines[place], times[place]
-            entry = LogEntry(
+            entry = LogLine(
                 process=self._who.name,
                 stream=self._stream,
                 offset=line.offset,
@@ -268,7 +256,7 @@ class LogSearch:
             for each in searches
             for place, key in enumerate(each.keys[: each.ready(horizon)[0]])
         )
-        lines: list[LogEntry] = []
+        lines: list[LogLine] = []
         ranked, taken, size = {each.rank: each for each in searches}, {each.rank: 0 for each in searches}, 0
         for _, rank, place in found[:most]:
             search = ranked[rank]

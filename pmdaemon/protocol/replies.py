@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from pmdaemon.core.info import ProcessObject, SystemInfo
+from pmdaemon.core.past import Crash, LogLine, Point
 
 __all__ = [
     "Authenticated",
-    "Capture",
     "CommandResult",
     "Config",
-    "Crash",
     "CrashReply",
     "Error",
     "EventRecord",
@@ -22,7 +21,6 @@ __all__ = [
     "Gap",
     "History",
     "LogGap",
-    "LogLine",
     "Logs",
     "Pong",
     "ProcessInfo",
@@ -93,19 +91,6 @@ class SystemReply(SystemInfo, frozen=True, kw_only=True):
     type: ClassVar[str] = "system_info"
 
 
-class LogLine(Struct, frozen=True, kw_only=True):
-    """One line of a log; ``offset`` is where it starts, in bytes, and ``at`` when that was written, if it is known."""
-
-    process: str
-    stream: str
-    offset: int
-    at: str | None
-    level: str
-    message: str
-    partial: bool = False
-    truncated: bool = False
-
-
 class Logs(Struct, frozen=True, kw_only=True):
     """Lines, oldest first [R11]; ``cursor`` goes on where they end, if there may be ``more``."""
 
@@ -137,32 +122,6 @@ class Events(Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class Capture(Struct, frozen=True, kw_only=True):
-    """One of the last lines before a crash."""
-
-    stream: str
-    offset: int
-    at: str | None
-    level: str
-    message: str
-
-
-class Crash(Struct, frozen=True, kw_only=True):
-    """How a process ended; ``metrics`` has by name points of unix milliseconds and value."""
-
-    process: str
-    id: int
-    at: str
-    exit_code: int | None
-    exit_signal: str | None
-    uptime: int
-    attempt: int
-    pid: int | None
-    port: int | None
-    lines: list[Capture]
-    metrics: dict[str, list[tuple[int, float]]]
-
-
 class CrashReply(Struct, frozen=True, kw_only=True):
     """The latest crash of a process, or None [R11]."""
 
@@ -180,7 +139,7 @@ class History(Struct, frozen=True, kw_only=True):
     process: str
     metric: str
     resolution: int
-    points: list[tuple[int, float]]
+    points: list[Point]
 
 
 class Config(Struct, frozen=True, kw_only=True):

@@ -187,6 +187,16 @@ class TurnTests(BusCase):
                 self.assertTrue(1000 * cost < later - earlier <= apart + 0.2, (cost, told))
                 self.assertTrue(later - earlier >= apart - 0.2, (cost, told))
 
+    def test_a_commit_that_takes_long_draws_nothing_out(self) -> None:
+        """Only to send is cheaper together; a process that has crashed is not to wait for it."""
+        self.spend(0.0)
+        self.bus._commit = lambda: self.clock.advance(0.005)
+        for _ in range(3):
+            self.story.clear()
+            self.bus.publish(event("a"), Who())
+            self.clock.advance(0)
+            self.assertEqual(len(self.story), 1)
+
     def test_after_a_pause_it_leaves_at_once_again(self) -> None:
         self.spend(0.005)
         self.flushes(3)

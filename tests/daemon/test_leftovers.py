@@ -148,18 +148,22 @@ class AfterAStop(ChildTestCase):
         assert not [pids for value, pids in scans.cookies(COOKIE).items() if value.startswith(f"{os.getpid()}-")]
 
     async def test_who_ends_between_two_readings_may_have_left_another(self) -> None:
+        _, ended = self.start("true")
+        former = ended.pid
+        await until(lambda: ended.pid is None)
         protocol, transport, pid = await self.leave("double fork", IGNORES)
+        cookies, looks = scans.cookies, 0
+
+        def too_early_at_first(name: str) -> dict[str, list[int]]:
+            nonlocal looks
+            looks += 1
+            found = cookies(name)
+            return {value: [former] for value in found} if looks == 1 else found
+
+        self.patch(scans, "cookies", too_early_at_first)
         transport.signalProcess("TERM")
         await until(lambda: protocol.exited)
-        _, ended = self.start("true")
-        cookies, former = scans.cookies, ended.pid
-        await until(lambda: ended.pid is None)
-        looks = iter((lambda found: {value: [former] for value in found},))
-
-        def one_too_late(name: str) -> dict[str, list[int]]:
-            return next(looks, lambda found: found)(cookies(name))
-
-        self.patch(scans, "cookies", one_too_late)
+        await until(lambda: looks)
         transport.signalProcess("KILL")
         await protocol.ended
         assert not alive(pid)

@@ -1,12 +1,41 @@
 """The kernel is made ready for a move into a group beside whatever else is done, and by one thread at most."""
 
 import _thread
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pmdaemon.keeper.cgroups import Cgroups
+from tests.keeper.harness import KeeperTestCase
+
+NOTED = """
+from pmdaemon.keeper import cgroups
+def note(what):
+    with open("noted", "a") as file:
+        file.write(what + " ")
+cgroups.Cgroups.expect = lambda self: note("expect")
+cgroups.kill_all = lambda path: note("kill")
+"""
+
+
+class EndTests(KeeperTestCase):
+    """What a keeper does about the group of a child that has ended and left nothing."""
+
+    def noted(self) -> list[str]:
+        file = Path(self.home, "noted")
+        return file.read_text().split() if file.exists() else []
+
+    def test_another_is_expected_where_nobody_has_stopped_it(self) -> None:
+        link = self.start(lines=(NOTED,))
+        self.sh(link, ("web", 1), "exit 1")
+        link.event("gone")
+        self.assertEqual(self.noted(), ["expect"])
+        self.spawn(link, ("web", 2), "sleep", "60")
+        link.ask("signal", id="web", inc=2, sig=signal.SIGTERM, scope="group", stop=True)
+        link.event("gone", ("web", 2))
+        self.assertEqual(self.noted(), ["expect"])
 
 
 class ExpectTests(SynchronousTestCase):

@@ -238,6 +238,21 @@ class Leaving(KeeperTestCase):
         os.unlink(os.path.join(self.home, "keeper.sock"))
         self.ended()
 
+    def test_told_to_end_it_waits_for_what_a_child_has_left(self) -> None:
+        link = self.start()
+        (keeper,) = self.keepers
+        left = "trap '' TERM; echo up; while :; do sleep 0.01; done"
+        self.sh(link, KEY, f"trap 'exit 0' TERM; setsid sh -c \"{left}\" & while :; do sleep 0.01; done")
+        until(lambda: self.read("web") == "up\n")
+        link.ask("signal", id="web", inc=1, sig=signal.SIGTERM, scope="group", stop=True)
+        link.event("exit")
+        keeper.send_signal(signal.SIGTERM)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            keeper.wait(1.5)  # it looks each second
+        link.ask("signal", id="web", inc=1, sig=signal.SIGKILL, scope="tree", stop=True)
+        link.event("gone")
+        self.ended()
+
     def test_unneeded_for_a_while_it_ends(self) -> None:
         self.launch(lines=("main._IDLE = 0.3",))
         link = self.link()

@@ -209,6 +209,17 @@ class Alone(SynchronousTestCase):
         self.turn_until(lambda: self.gone)
         self.assertTrue(alive(left) and alive(process.pid))
 
+    def test_who_ends_between_two_readings_may_have_left_another(self) -> None:
+        kid, left, process = self.session()
+        kid.seen = False  # so that nothing but the cookie leads to it
+        with subprocess.Popen(["true"]) as ended:
+            ended.wait()
+        looks = iter([[ended.pid], [left]])
+        self.patch(remains, "marks", lambda wanted: {mark: next(looks, []) for mark in wanted})
+        self.end(kid, process)
+        self.turn_until(lambda: self.gone)
+        self.assertFalse(alive(left))
+
     def test_what_may_not_be_signalled_is_told_and_not_waited_for(self) -> None:
         def refuse(pid: int, start: int, number: int) -> bool:
             raise PermissionError
