@@ -44,7 +44,7 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
     followed: defaultdict[str, list[float]] = defaultdict(list)
     shares: list[float] = []
     versions, missing = peers.versions, list(peers.missing)
-    for number in range(2 if quick else 7):
+    for number in range(1 if quick else 7):
         for peer in list(peers.all):
             with _printing(scratch, source) as child, peer.run(scratch, [child.job]):
                 try:

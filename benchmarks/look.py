@@ -36,7 +36,7 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
             for _ in range(_COUNT):
                 children.next()
         time.sleep(_SETTLED)
-        for _ in range(5 if quick else 15):
+        for _ in range(3 if quick else 15):
             for name, program in programs.items():
                 values[name].append(_look(program))
     figure = Figure(f"a look at {_COUNT} processes", "ms", values, goals={OURS: 150.0, "PM2": 1.0})

@@ -24,8 +24,8 @@ _LOOKS = 7
 _ASKED = 20
 """Processes that psutil is asked for the children of: for 1,000 it would take 15 s and more."""
 
-_SETTLED, _WINDOW = 5.0, 20.0
-_WINDOWS, _QUICK_WINDOWS = 3, 1
+_SETTLED, _WINDOW, _QUICK_WINDOW = 5.0, 20.0, 8.0
+_WINDOWS = 3
 _GOAL = 5.0
 _METHOD = f"""
 CPU of one look at so many processes that sleep, in a process that has looked before. PMDaemon's look includes their
@@ -41,7 +41,7 @@ def measure(scratch: Path, *, quick: bool) -> list[Section]:
     for count in _COUNTS:
         with _sleepers(count) as pids:
             figures += _looks(pids)
-    values = _daemon(scratch, _COUNTS[-1], _QUICK_WINDOWS if quick else _WINDOWS)
+    values = _daemon(scratch, _COUNTS[-1], [_QUICK_WINDOW] if quick else [_WINDOW] * _WINDOWS)
     name = f"process_metrics of {_COUNTS[-1]:,} each second"
     figures.append(Figure(name, "% of a core", {OURS: values}, goals={OURS: _GOAL}))
     return [Section("Sampling", _METHOD, figures, versions={"psutil": psutil.__version__})]
@@ -99,7 +99,7 @@ def _costs(call: Callable[[], None]) -> list[float]:
     return costs
 
 
-def _daemon(scratch: Path, count: int, windows: int) -> list[float]:
+def _daemon(scratch: Path, count: int, windows: Sequence[float]) -> list[float]:
     """Return the daemon's percent of a core in each of so many windows."""
     with staged(scratch) as children, running(scratch, [app_of(job) for job in children.jobs(count)]) as daemon:
         for _ in range(count):
@@ -109,9 +109,9 @@ def _daemon(scratch: Path, count: int, windows: int) -> list[float]:
             client.send(json.dumps({"type": "subscribe", "data": {"events": ["process_metrics"], "interval": 1000}}))
             _receive(client, _SETTLED)
             loads = []
-            for _ in range(windows):
+            for window in windows:
                 before, begun = daemon.cpu(), time.monotonic()
-                if _receive(client, _WINDOW) < _WINDOW - 2:
+                if _receive(client, window) < window - 2:
                     raise RuntimeError("metrics are missing")
                 loads.append(100 * (daemon.cpu() - before) / (time.monotonic() - begun))
     return loads
