@@ -195,7 +195,7 @@ class Client:
         ``grep``, ``regex``. A daemon that is away for more than ``patience`` seconds is NoDaemon, None for never; one
         that is not there to begin with is so at once.
         """
-        made = Subscription(self.address, Resume(subscription(events, processes, options)), patience)
+        made = Subscription(self.address, Resume(subscription(events, processes, options), patience))
         made.closing = self._subscriptions.discard
         self._subscriptions.add(made)
         return made
@@ -210,14 +210,11 @@ class Subscription(AsyncIterator[Message]):
     more: ``async with client.subscribe(...) as messages`` does.
     """
 
-    def __init__(self, address: Address, resume: Resume, patience: float | None) -> None:
+    def __init__(self, address: Address, resume: Resume) -> None:
         self._address = address
         self._resume = resume
-        self._patience = patience
         self._connection: ClientConnection | None = None
         self._ready: deque[Message] = deque()
-        self._lost_at: float | None = None
-        self._next_attempt = 0.0
         self._closed = False
         self.closing: Any = None
 
@@ -232,7 +229,7 @@ class Subscription(AsyncIterator[Message]):
     @property
     def retry_in(self) -> float | None:
         """Seconds until the next attempt to connect, 0 while one is made; None while there is a connection."""
-        return None if self._connection is not None else max(0.0, self._next_attempt - _now())
+        return None if self._connection is not None else max(0.0, self._resume.next_attempt - _now())
 
     async def close(self) -> None:
         """End the iteration."""
@@ -248,7 +245,8 @@ class Subscription(AsyncIterator[Message]):
             try:
                 await self._advance()
             except ConnectionClosed as why:
-                self._broken(lost(why))
+                self._connection = None
+                self._ready.extend(self._resume.broken(lost(why), _now()))
             except PMDaemonError:
                 await self.close()
                 raise
@@ -267,27 +265,18 @@ class Subscription(AsyncIterator[Message]):
             await connection.send(self._resume.opening(), text=True)
 
     async def _connect(self) -> None:
-        await asyncio.sleep(max(0.0, self._next_attempt - _now()))
+        await asyncio.sleep(max(0.0, self._resume.next_attempt - _now()))
         try:
             connection = await _connect(self._address)
         except NoDaemon:
-            away = None if self._lost_at is None else _now() - self._lost_at
-            if away is None or (self._patience is not None and away > self._patience):
+            if not self._resume.absent(_now()):
                 raise
-            self._next_attempt = _now() + self._resume.delay()
             return
         if self._closed:
             await connection.close()
             return
         self._connection = connection
         await connection.send(self._resume.opening(), text=True)
-
-    def _broken(self, reason: str) -> None:
-        self._connection = None
-        if self._resume.answered or self._lost_at is None:
-            self._lost_at = _now()
-            self._ready.append(self._resume.broken(reason))
-        self._next_attempt = _now() + self._resume.delay()
 
 
 def _now() -> float:

@@ -198,7 +198,7 @@ class BlockingClient:
         ``grep``, ``regex``. A daemon that is away for more than ``patience`` seconds is NoDaemon, None for never; one
         that is not there to begin with is so at once.
         """
-        return BlockingSubscription(self.address, Resume(subscription(events, processes, options)), patience)
+        return BlockingSubscription(self.address, Resume(subscription(events, processes, options), patience))
 
 
 class BlockingSubscription:
@@ -209,14 +209,11 @@ class BlockingSubscription:
     taken back, is raised, and ends it.
     """
 
-    def __init__(self, address: Address, resume: Resume, patience: float | None) -> None:
+    def __init__(self, address: Address, resume: Resume) -> None:
         self._address = address
         self._resume = resume
-        self._patience = patience
         self._connection: Wire | None = None
         self._ready: deque[Message] = deque()
-        self._lost_at: float | None = None
-        self._next_attempt = 0.0
         self._closed = threading.Event()
 
     def __iter__(self) -> Self:
@@ -250,7 +247,8 @@ class BlockingSubscription:
             try:
                 self._advance(until)
             except ConnectionClosed as why:
-                self._broken(lost(why))
+                self._connection = None
+                self._ready.extend(self._resume.broken(lost(why), time.monotonic()))
             except PMDaemonError:
                 self.close()
                 raise
@@ -267,26 +265,17 @@ class BlockingSubscription:
 
     def _connect(self, until: float) -> None:
         now = time.monotonic()
-        if self._closed.wait(max(0.0, min(self._next_attempt, until) - now)):
+        if self._closed.wait(max(0.0, min(self._resume.next_attempt, until) - now)):
             return
-        if self._next_attempt > until:
+        if self._resume.next_attempt > until:
             raise TimeoutError
         try:
             self._connection = Wire.open(self._address)
         except NoDaemon:
-            away = None if self._lost_at is None else time.monotonic() - self._lost_at
-            if away is None or (self._patience is not None and away > self._patience):
+            if not self._resume.absent(time.monotonic()):
                 raise
-            self._next_attempt = time.monotonic() + self._resume.delay()
             return
         self._connection.send(self._resume.opening())
-
-    def _broken(self, reason: str) -> None:
-        self._connection = None
-        if self._resume.answered or self._lost_at is None:
-            self._lost_at = time.monotonic()
-            self._ready.append(self._resume.broken(reason))
-        self._next_attempt = time.monotonic() + self._resume.delay()
 
 
 def _outcome(message: Message, answer: type[T]) -> T | PMDaemonError:

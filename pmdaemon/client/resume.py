@@ -19,12 +19,19 @@ _LONGEST = 5.0
 
 
 class Resume:
-    """One subscription. ``cursor`` is the id of the last message that was taken, or None before the first."""
+    """One subscription. ``cursor`` is the id of the last message that was taken, or None before the first.
 
-    def __init__(self, request: Subscribe) -> None:
+    ``next_attempt`` is when to connect, by the clock that each *now* is of, in seconds; there is none before the first
+    connection broke. After *patience* seconds without a daemon it is given up, never where that is None.
+    """
+
+    def __init__(self, request: Subscribe, patience: float | None = None) -> None:
         self._request = request
+        self._patience = patience
         self.cursor: str | None = None
         self.answered = False
+        self.next_attempt = 0.0
+        self._broken_at: float | None = None
         self._lost: str | None = None
         self._begun: Message | None = None
         self._attempts = 0
@@ -82,14 +89,25 @@ class Resume:
         )
         return msgspec.structs.replace(self._begun, data=joined)
 
-    def broken(self, reason: str) -> Message:
-        """Return what tells the user that the connection has broken."""
+    def broken(self, reason: str, now: float) -> list[Message]:
+        """Take it that the connection has broken; return what tells the user, unless that was told already."""
         self._begun = None
+        told = not self.answered and self._broken_at is not None
+        self._wait(now)
+        if told:
+            return []
+        self._broken_at = now
         lost = Disconnected(reason=reason)
-        return Message(type=lost.type, data=lost, timestamp="", id=self.cursor or "")
+        return [Message(type=lost.type, data=lost, timestamp="", id=self.cursor or "")]
 
-    def delay(self) -> float:
-        """Return how many seconds to wait before the next attempt to connect."""
+    def absent(self, now: float) -> bool:
+        """Take it that no daemon was there; return whether to try again."""
+        if self._broken_at is None or (self._patience is not None and now - self._broken_at > self._patience):
+            return False
+        self._wait(now)
+        return True
+
+    def _wait(self, now: float) -> None:
         longest: float = min(_LONGEST, _FIRST * 2.0**self._attempts)
         self._attempts = min(self._attempts + 1, 16)
-        return longest * random.uniform(0.5, 1.0)
+        self.next_attempt = now + longest * random.uniform(0.5, 1.0)

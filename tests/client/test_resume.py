@@ -35,7 +35,7 @@ class ResumeTests(SynchronousTestCase):
         self.assertEqual(asked(self.resume), {"events": ["log_message"], "tail": 10})
         self.assertEqual([each.type for each in self.resume.take(answer("05"))], ["subscribed"])
         self.assertEqual([each.id for each in self.resume.take(frame("other", {}, id="06"))], ["06"])
-        self.assertEqual(self.resume.broken("why").data.reason, "why")
+        self.assertEqual([each.data.reason for each in self.resume.broken("why", 7.0)], ["why"])
         self.assertEqual(asked(self.resume), {"events": ["log_message"], "since": "06"})
 
     def test_the_snapshot_is_whole(self) -> None:
@@ -50,7 +50,7 @@ class ResumeTests(SynchronousTestCase):
     def test_a_snapshot_that_broke_off_begins_anew(self) -> None:
         self.resume.opening()
         list(self.resume.take(answer("05", snapshot=[PROCESS], more=True, cursor=4)))
-        self.resume.broken("why")
+        self.resume.broken("why", 7.0)
         self.resume.opening()
         (begun,) = self.resume.take(answer("06", snapshot=[PROCESS]))
         self.assertEqual(len(begun.data.snapshot), 1)
@@ -76,10 +76,30 @@ class ResumeTests(SynchronousTestCase):
             list(self.resume.take(refused("UNAUTHORIZED")))
 
     def test_waits_longer_each_time_but_never_long(self) -> None:
-        delays = [self.resume.delay() for _ in range(20)]
+        delays = [self.delay() for _ in range(20)]
         self.assertLess(delays[0], 0.11)
         self.assertLess(delays[1], 0.21)
         self.assertTrue(all(2.5 <= delay <= 5.0 for delay in delays[7:]), delays)
         self.resume.opening()
         list(self.resume.take(answer("05")))
-        self.assertLess(self.resume.delay(), 0.11)
+        self.assertLess(self.delay(), 0.11)
+
+    def delay(self) -> float:
+        self.resume.broken("why", 100.0)
+        return self.resume.next_attempt - 100.0
+
+    def test_is_told_once_for_each_time_without_a_daemon(self) -> None:
+        self.assertEqual(len(self.resume.broken("one", 1.0)), 1)
+        self.resume.opening()
+        self.assertEqual(self.resume.broken("before it was answered", 2.0), [])
+        self.resume.opening()
+        list(self.resume.take(answer("05")))
+        self.assertEqual(len(self.resume.broken("two", 3.0)), 1)
+
+    def test_when_a_daemon_that_is_away_is_given_up(self) -> None:
+        self.assertFalse(self.resume.absent(1.0), "there never was one")
+        for patience, now, again in ((None, 1e9, True), (10.0, 17.0, True), (10.0, 17.1, False)):
+            resume = Resume(Subscribe(events=["log_message"]), patience)
+            resume.broken("why", 7.0)
+            self.assertIs(resume.absent(now), again)
+            self.assertEqual(resume.next_attempt > now, again)
