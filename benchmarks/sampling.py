@@ -20,7 +20,7 @@ from pmdaemon.daemon.trees import Trees
 __all__ = ["measure"]
 
 _COUNTS = (100, 1000)
-_LOOKS = 7
+_LOOKS = 5
 _ASKED = 20
 """Processes that psutil is asked for the children of: for 1,000 it would take 15 s and more."""
 
