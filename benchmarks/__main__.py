@@ -35,7 +35,7 @@ def main() -> int:
     """Return the exit code."""
     parser = ArgumentParser(prog="python -m benchmarks", description="Measure the daemon beside its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(_ALL)}; all where none is given")
-    parser.add_argument("--quick", action="store_true", help="few values of each: under 3 minutes, and not written")
+    parser.add_argument("--quick", action="store_true", help="few values of each: some 3 minutes, and not written")
     parser.add_argument("--strict", action="store_true", help="end with 1 where a goal is missed")
     given = parser.parse_args()
     if unknown := set(given.names) - set(_ALL):
