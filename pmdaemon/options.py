@@ -25,9 +25,10 @@ from pmdaemon.tokens import TokenFile, TokenFileError
 from pmdaemon.web.credentials import load_api_key
 from pmdaemon.web.listen import ListenError, remote
 from pmdaemon.web.places import Places
-from pmdaemon.web.tls import load_tls
 
 if TYPE_CHECKING:
+    from twisted.internet.ssl import CertificateOptions
+
     from pmdaemon.web.jwtkey import JwtKey
 
 __all__ = ["REFUSALS", "Options", "names_of", "refuse"]
@@ -125,7 +126,7 @@ class Options(usage.Options):
                 self["allow_origin"],
                 allow_null=bool(self["allow-null-origin"]),
             )
-            self["tls"] = load_tls(self["tls-cert"], self["tls-key"], self["tls-client-ca"])
+            self["tls"] = _tls(self["tls-cert"], self["tls-key"], self["tls-client-ca"])
             self["api_key"] = load_api_key(self["api-key-file"], os.environ)
             self["jwt_key"] = _jwt_key(self["jwt-key-file"])
             self["apps"] = read_ecosystem(self["config"]) if self["config"] else []
@@ -175,6 +176,14 @@ def _jwt_key(path: str | None) -> "JwtKey | None":
     from pmdaemon.web.jwtkey import JwtKey  # PyJWT is of no use to a daemon without such a key
 
     return JwtKey.load(path)
+
+
+def _tls(*files: str | None) -> "CertificateOptions | None":
+    if not any(files):
+        return None
+    from pmdaemon.web.tls import load_tls  # nor has one without TLS for OpenSSL
+
+    return load_tls(*files)
 
 
 def _settle_in(twistd: Any, home: Home) -> None:

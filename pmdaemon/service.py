@@ -22,6 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+import pmdaemon.lean  # noqa: F401  # before anything imports the reactor
 from pmdaemon.daemon.home import Home
 from pmdaemon.daemon.keeperlink import KeeperError
 from pmdaemon.daemon.rebuild import rebuild
@@ -35,7 +36,6 @@ from pmdaemon.web.limits import MAX_PER_SOURCE, RESERVED, Connections
 from pmdaemon.web.listen import LOOPBACKS, bind, bind_unix
 from pmdaemon.web.peer import Peers
 from pmdaemon.web.site import build_site
-from pmdaemon.web.tls import secured
 
 __all__ = ["Daemon", "Options", "makeService"]
 
@@ -74,9 +74,12 @@ def makeService(options: Options) -> "Daemon":
         refuse(why)
     store.close()
     site = build_site(reactor, parts.guard(options), _arrivals(), parts.factory, options["www"])
-    tls = options["tls"]
-    public = site if tls is None else secured(site, tls, reactor)
-    scheme = "http" if tls is None else "https"
+    public: Any = site
+    if options["tls"] is not None:
+        from pmdaemon.web.tls import secured  # with OpenSSL, see lean
+
+        public = secured(site, options["tls"], reactor)
+    scheme = "http" if public is site else "https"
     name = next(iter(names_of(options["host"])), "localhost")
     url = f"{scheme}://{name}:{sockets[0].getsockname()[1]}/"
     daemon = Daemon(reactor, parts, options["umask"])

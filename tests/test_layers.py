@@ -26,6 +26,7 @@ LAYERS = {
     "cli": "cli monit client core errors tokens private pmdaemon",
     "monit": "monit cli client core errors pmdaemon",
     "console": "",
+    "lean": "",
     "options": "console daemon web core errors tokens pmdaemon",
     "pmdaemon": "",
 }

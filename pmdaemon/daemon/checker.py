@@ -14,8 +14,6 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.python.failure import Failure
-from twisted.web.client import BrowserLikePolicyForHTTPS
-from twisted.web.iweb import IPolicyForHTTPS
 
 from pmdaemon.core import redact
 from pmdaemon.core.health import DETAILS
@@ -40,15 +38,12 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
 
 class Prober:
-    """Probes; ``policy`` says which certificates are trusted, by default those the system trusts.
+    """Probes; ``umask`` is that of the scripts, -1 for ours, ``trust`` whose certificates are taken (`http_status`)."""
 
-    ``umask`` is that of the scripts, -1 for ours.
-    """
-
-    def __init__(self, reactor: Any, policy: IPolicyForHTTPS | None = None, *, umask: int = -1) -> None:
+    def __init__(self, reactor: Any, trust: Any = None, *, umask: int = -1) -> None:
         self._reactor = reactor
         self._umask = umask
-        self._policy: Any = policy or BrowserLikePolicyForHTTPS()
+        self._trust = trust
 
     def probe(
         self, check: HealthCheck, *, cwd: str, env: Mapping[str, str], owner: Owner | None = None
@@ -75,7 +70,7 @@ class Prober:
     async def _http(self, check: HealthCheck, details: dict[str, Any], cwd: str, env: Mapping[str, str]) -> str | None:
         url = str(check.url)
         details["url"] = redact.url(url)
-        status, took = await self._in_time(check, http_status(self._reactor, url, self._policy))
+        status, took = await self._in_time(check, http_status(self._reactor, url, self._trust))
         details.update(status_code=status, response_time=round(took * 1000))
         return None if 200 <= status < 300 else f"HTTP status {status}"
 

@@ -2,32 +2,75 @@
 
 from collections.abc import Callable, Hashable
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseFailed
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
-__all__ = ["http_status"]
+from pmdaemon.daemon.reason import plain_reason
+
+__all__ = ["RequestError", "http_status"]
 
 _HEADERS = Headers({"User-Agent": ["pmdaemon"]})
 
 
-async def http_status(reactor: Any, url: str, policy: Any) -> tuple[int, float]:
-    """Return the status and the seconds it took, once the connection is closed; ``policy`` is an IPolicyForHTTPS.
+class RequestError(Exception):
+    """No status was had; the text says why, in a clause."""
 
-    Raises what an Agent's request fails with, or ValueError when that is no URL; cancelled, it gives up at once.
+
+async def http_status(reactor: Any, url: str, trust: Any = None) -> tuple[int, float]:
+    """Return the status and the seconds it took, once the connection is closed.
+
+    ``trust`` is for https what ``TLSEndpoint`` takes. Raises RequestError; cancelled, it gives up at once.
     """
     started = reactor.seconds()
     connections: Any = _OneConnection(reactor, persistent=False)  # type: ignore[no-untyped-call]  # as is this
-    agent = Agent(reactor, policy, pool=connections)
+    agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust), connections)
     try:
         response: Any = await agent.request(b"GET", url.encode(), _HEADERS)
         return response.code, max(reactor.seconds() - started, 0.0)
+    except Exception as problem:
+        raise RequestError(_reason(problem, tls=urlsplit(url).scheme == "https")) from problem
     finally:
         await connections.drop()
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Where to connect to for a URL."""
+
+    def __init__(self, reactor: Any, trust: Any) -> None:
+        self._reactor = reactor
+        self._trust = trust
+
+    def endpointForURI(self, uri: URI) -> Any:
+        """Return a stream client's endpoint, for https one with TLS."""
+        endpoint = HostnameEndpoint(self._reactor, uri.host, uri.port)
+        if uri.scheme == b"http":
+            return endpoint
+        from pmdaemon.daemon.tlsclient import TLSEndpoint
+
+        return TLSEndpoint(self._reactor, endpoint, uri.host.decode("ascii"), self._trust)
+
+
+def _reason(problem: Exception, *, tls: bool) -> str:
+    if not isinstance(problem, ResponseFailed | RequestTransmissionFailed):
+        return plain_reason(problem)
+    cause = problem.reasons[0].value
+    if tls:
+        from pmdaemon.daemon.tlsclient import tls_reason
+
+        plain = tls_reason(cause)
+        if plain is not None:
+            return plain
+    return plain_reason(cause, "the answer cannot be read as HTTP")
 
 
 class _OneConnection(HTTPConnectionPool):

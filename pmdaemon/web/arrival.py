@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from pmdaemon.web.answer import outright
@@ -59,10 +58,6 @@ class GuardedChannel(DeadlineChannel):
             return
         transport.write(outright(refusal))
         self.loseConnection()
-
-    def isSecure(self) -> bool:
-        """Whether the connection is TLS."""
-        return isinstance(self.transport, TLSMemoryBIOProtocol) or bool(super().isSecure())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when it has ended, unless its transport was taken over."""

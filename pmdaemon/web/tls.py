@@ -30,15 +30,13 @@ _CERTIFICATE_HINT: Final = "give a file in PEM: the certificate, then those that
 _KEY_HINT: Final = "give the certificate's key in PEM, without a pass phrase, in a file that only you can read"
 
 
-def load_tls(cert: str | None, key: str | None, client_ca: str | None = None) -> CertificateOptions | None:
-    """Read what ``--tls-cert``, ``--tls-key`` and ``--tls-client-ca`` name; None where nothing is given.
+def load_tls(cert: str | None, key: str | None, client_ca: str | None = None) -> CertificateOptions:
+    """Read what ``--tls-cert``, ``--tls-key`` and ``--tls-client-ca`` name.
 
     With ``client_ca``, only clients with a certificate of one of its authorities can connect. Raises
     InvalidConfiguration.
     """
     if cert is None or key is None:
-        if (cert, key, client_ca) == (None, None, None):
-            return None
         raise InvalidConfiguration(
             "cannot use TLS: a certificate and its key are needed", hint="give both --tls-cert and --tls-key"
         )

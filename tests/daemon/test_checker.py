@@ -14,7 +14,6 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
-from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from pmdaemon.core.health import DETAILS
 from pmdaemon.core.spec import HealthCheck
@@ -193,7 +192,7 @@ class Https(ProbeTestCase):
 
     def trust(self) -> Prober:
         root = trustRootFromCertificates([Certificate.loadPEM(self.authority.cert_pem.bytes())])
-        return Prober(reactor, BrowserLikePolicyForHTTPS(trustRoot=root))
+        return Prober(reactor, root)
 
     async def error(self, url: str) -> str | None:
         return (await self.probe(check_type="http", url=url)).error

@@ -60,9 +60,6 @@ class LoadTests(Files):
         assert refusal.hint
         return refusal.message
 
-    def test_nothing_is_no_tls(self) -> None:
-        self.assertIsNone(load_tls(None, None, None))
-
     def test_halves(self) -> None:
         cert, key = self.file(CERT), self.file(KEY)
         for halves in ((cert, None), (None, key), (None, None, cert)):
