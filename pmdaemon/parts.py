@@ -179,6 +179,7 @@ class Parts:
             logs=self.logs,
             inherited=inherited(os.environ),
             run=self.home.run,
+            public_run=self.home.public_run,
             incarnation=self.store.new_incarnation,
             umask=umask,
         )

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 
@@ -32,6 +33,11 @@ class Home:
     def run(self) -> Path:
         """Sockets that live as long as the daemon."""
         return self.path / "run"
+
+    @property
+    def public_run(self) -> Path:
+        """Sockets as in ``run`` that other users are to get to, which they cannot in a home. Only root can make it."""
+        return Path("/run") / f"pmdaemon-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"
 
     @property
     def state(self) -> Path:

@@ -55,8 +55,8 @@ class _Holding:
 class Launcher:
     """The ``spawn``, ``watch``, ``wrote``, ``gone`` and ``last_lines`` of a process's means.
 
-    *inherited* is the environment that all children get, as is *umask*; *run* is a directory for sockets;
-    *incarnation* returns a number that no child ever had.
+    *inherited* is the environment that all children get, as is *umask*; *run* is a directory for sockets, *public_run*
+    for those of other users' children; *incarnation* returns a number that no child ever had.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Launcher:
         logs: Logs,
         inherited: Mapping[str, str],
         run: Path,
+        public_run: Path,
         incarnation: Callable[[], int],
         umask: int,
     ) -> None:
@@ -79,6 +80,7 @@ class Launcher:
         self._logs = logs
         self._inherited = inherited
         self._run = run
+        self._public_run = public_run
         self._incarnation = incarnation
         self._umask = umask
         self._pid_files = PidFiles()
@@ -195,8 +197,10 @@ class Launcher:
         if process.port is not None:
             given["PORT"] = str(process.port)
         if process.spec.ready_when == "notify":
-            path = str(self._run / f"notify-{process.id}-{process.incarnation}.sock")
-            socket = NotifyReady(self._reactor, path, process.ready)
+            owner = owner_or_nobody(process.spec.user, process.spec.group)
+            directory = self._run if owner is None else self._public_run
+            path = str(directory / f"notify-{process.id}-{process.incarnation}.sock")
+            socket = NotifyReady(self._reactor, path, process.ready, owner)
             socket.start()
             holding.socket = socket
             given["NOTIFY_SOCKET"] = path

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from pmdaemon.core.lines import Line
 from pmdaemon.daemon.touch import touch
 from pmdaemon.errors import OperationFailed
+from pmdaemon.keeper.identity import Owner
 
 __all__ = ["LogLineReady", "NotifyReady", "PortReady"]
 
@@ -75,12 +76,13 @@ class PortReady:
 class NotifyReady:
     """Ready when the child sends ``READY=1`` to the socket at ``path``, its NOTIFY_SOCKET; see sd_notify(3).
 
-    Only our own user can send to it.
+    Only our own user can send to it, or *owner*, for whom the directory is made where there is none.
     """
 
-    def __init__(self, reactor: Any, path: str, on_ready: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, path: str, on_ready: Callable[[], None], owner: Owner | None = None) -> None:
         self._reactor = reactor
         self._path = path
+        self._owner = owner
         self._on_ready: Callable[[], None] | None = on_ready
         self._port: Any = None
 
@@ -89,12 +91,19 @@ class NotifyReady:
         with suppress(FileNotFoundError):
             os.unlink(self._path)  # left by a daemon that was killed
         try:
+            if self._owner is not None:
+                _make_public(os.path.dirname(self._path))
             self._port = self._reactor.listenUNIXDatagram(self._path, _Notified(self._received), mode=0o600)
+            if self._owner is not None:
+                os.chown(self._path, self._owner.uid, self._owner.gid)
         except CannotListenError as problem:
-            raise OperationFailed(
-                f"cannot listen for readiness on {self._path!r}: {problem.socketError}",
-                hint="choose a shorter home directory if its path is long",
-            ) from problem
+            hint = "choose a shorter home directory if its path is long"
+            raise self._cannot_listen(problem.socketError, hint) from problem
+        except OSError as problem:
+            raise self._cannot_listen(problem.strerror, "only root runs an app as another user") from problem
+
+    def _cannot_listen(self, reason: object, hint: str) -> OperationFailed:
+        return OperationFailed(f"cannot listen for readiness on {self._path!r}: {reason}", hint=hint)
 
     def stop(self) -> None:
         """Remove the socket."""
@@ -104,11 +113,21 @@ class NotifyReady:
             self._port = None
             with suppress(FileNotFoundError):
                 os.unlink(self._path)
+            if self._owner is not None:
+                with suppress(OSError):  # others are in it
+                    os.rmdir(os.path.dirname(self._path))
 
     def _received(self, message: bytes) -> None:
         if self._on_ready is not None and b"READY=1" in message.split(b"\n"):
             on_ready, self._on_ready = self._on_ready, None
             on_ready()
+
+
+def _make_public(directory: str) -> None:
+    """Make a directory whose files everybody gets to who may and knows their names."""
+    with suppress(FileExistsError):
+        os.mkdir(directory)
+        os.chmod(directory, 0o711)  # whatever the umask is
 
 
 class _Notified(DatagramProtocol):

@@ -43,6 +43,7 @@ class Supervised(FakeWorld):
             logs=self.logs,
             inherited={"PATH": os.environ["PATH"]},
             run=Path("/nowhere"),
+            public_run=Path("/nowhere"),
             incarnation=lambda: next(self._incarnations),
             umask=0o022,
         )

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
+from pmdaemon.keeper.identity import Owner, acting_as
 from tests.integration.harness import Client, LiveDaemon
 from tests.integration.keepercase import KeeperCase
 
@@ -17,6 +19,12 @@ USER = GROUP = 12_345
 """Somebody who needs no account."""
 
 CANARY = "root's alone"
+
+
+def say_ready(user: int, path: Path) -> None:
+    """Tell the socket at *path* that a service is ready, as some user. Raises PermissionError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to, acting_as(Owner(user, user, [user])):
+        to.sendto(b"READY=1", str(path))
 
 
 class OtherUserCase(KeeperCase):
@@ -105,6 +113,25 @@ class FilesTests(OtherUserCase):
         log = Path(self.home, "logs/web-out.log")
         await self.until(lambda: log.exists() and log.stat().st_size, "a line")
         self.assertEqual(self.whose(log), (0, 0o600))
+
+    async def test_it_can_say_that_it_is_ready(self) -> None:
+        """[P8]: on a socket that it gets to, other users do not, and that is gone afterwards."""
+        app = self.app('echo "$NOTIFY_SOCKET"; exec sleep 1000', readiness="notify")
+        del app["out_file"]
+        daemon = await self.start(app)
+        client = await self.follow(daemon)
+        log = Path(self.home, "logs/web-out.log")
+        await self.until(lambda: log.exists() and log.read_text().endswith("\n"), "the path of the socket")
+        path = Path(self.lines("web")[0])
+        self.assertRaises(PermissionError, say_ready, USER + 1, path)
+        say_ready(USER, path)
+        await client.until_online("web")
+        self.assertEqual([self.whose(each) for each in (path, path.parent)], [(USER, 0o600), (0, 0o711)])
+        await daemon.crash()
+        client = await self.follow(await self.start())
+        self.assertEqual((await self.processes(client))["web"]["status"], "online")
+        await client.command("stop", "web")
+        self.assertFalse(path.parent.exists())
 
     async def test_a_health_check_is_no_way_to_root(self) -> None:
         script = self.theirs / "check"
