@@ -207,6 +207,21 @@ class TLSTests(AccessCase):
                 continue
             await within(10, client._opened, lambda: "the handshake")
             self.assertEqual((await client.request("ping"))["type"], "pong", "its user is known through TLS too")
+            await self.look_at_lines(client)
+
+    async def look_at_lines(self, client: Client) -> None:
+        """Far more of them than a socket takes at once come whole and in order."""
+        await client.request("subscribe", {"events": ["log_message"]})
+        last = 5000
+        script = f"i=0; while [ $i -le {last} ]; do echo $i {'x' * 200}; i=$((i + 1)); done; exec sleep 1000"
+        await client.command("start", "printer", config={"script": "sh", "args": ["-c", script]})
+        await client.expect(
+            lambda message: message["type"] == "log_message" and message["data"]["message"].startswith(f"{last} "),
+            timeout=20,
+            what="the last line",
+        )
+        told = [each["data"]["message"] for each in client.messages if each["type"] == "log_message"]
+        self.assertEqual(told, [f"{number} {'x' * 200}" for number in range(last + 1)])
 
 
 class UnixSocketTests(AccessCase):
