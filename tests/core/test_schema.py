@@ -1,5 +1,6 @@
 """The JSON Schema that is checked in is the one the Structs make."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ ROOT = Path(__file__).parent.parent.parent
 SCHEMA = "examples/schema/ecosystem.schema.json"
 
 
+def in_order(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "anyOf": sorted(schema["anyOf"], key=repr)} if "anyOf" in schema else schema
+
+
 class SchemaTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.schema = ecosystem_schema()
         self.definitions: dict[str, dict[str, Any]] = self.schema["$defs"]
 
     def test_the_file_is_current(self) -> None:
-        current = (ROOT / SCHEMA).read_text("utf-8") == schema_text()
-        self.assertTrue(current, f"regenerate it: python -m pmdaemon.core.schema > {SCHEMA}")
+        """But for the order of alternatives, which is not the same with each msgspec."""
+        file, made = (json.loads(text, object_hook=in_order) for text in ((ROOT / SCHEMA).read_text(), schema_text()))
+        self.assertTrue(file == made, f"regenerate it: python -m pmdaemon.core.schema > {SCHEMA}")
 
     def test_the_dialect(self) -> None:
         self.assertEqual(self.schema["$schema"], DIALECT)
