@@ -32,6 +32,14 @@ from twisted.web.http_headers import Headers
 from tests.integration.program import Program, twistd, within
 
 Message = dict[str, Any]
+PATIENT: dict[str, Any] = {
+    "openHandshakeTimeout": 20,
+    "closeHandshakeTimeout": 20,
+    "serverConnectionDropTimeout": 20,  # or a close by a daemon that is slow just then would count as none
+    "maxMessagePayloadSize": 0,
+}
+"""Options of a WebSocket client of Autobahn's; times in seconds."""
+
 MARK = "PMDAEMON_TEST_RUN"  # in the environment of one daemon, so of all its descendants
 
 
@@ -243,7 +251,7 @@ class LiveDaemon:
             reactor=reactor,
         )
         factory.protocol = Client
-        factory.setProtocolOptions(openHandshakeTimeout=20, closeHandshakeTimeout=20, maxMessagePayloadSize=0)
+        factory.setProtocolOptions(**PATIENT)
         client: Client = await HostnameEndpoint(reactor, "localhost", self.port).connect(factory)
         self.test.addCleanup(client.close)
         await within(20, client._opened, lambda: f"the WebSocket handshake with {self.program}")

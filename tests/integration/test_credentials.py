@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 
-from tests.integration.harness import Client, LiveDaemon
+from tests.integration.harness import PATIENT, Client, LiveDaemon
 from tests.integration.program import within
 from tests.integration.test_access import AccessCase
 
@@ -161,7 +161,7 @@ class ClientCertificateTests(AccessCase):
         trust = optionsForClientTLS("localhost", trustRootFromCertificates([root]), mine)
         factory = WebSocketClientFactory(f"wss://localhost:{daemon.port}/ws", reactor=reactor)
         factory.protocol = Client
-        factory.setProtocolOptions(openHandshakeTimeout=20)
+        factory.setProtocolOptions(**PATIENT)
         client: Client = await wrapClientTLS(trust, HostnameEndpoint(reactor, "localhost", daemon.port)).connect(
             factory
         )
