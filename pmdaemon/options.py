@@ -178,12 +178,12 @@ def _jwt_key(path: str | None) -> "JwtKey | None":
     return JwtKey.load(path)
 
 
-def _tls(*files: str | None) -> "CertificateOptions | None":
-    if not any(files):
+def _tls(cert: str | None, key: str | None, client_ca: str | None) -> "CertificateOptions | None":
+    if (cert, key, client_ca) == (None, None, None):
         return None
-    from pmdaemon.web.tls import load_tls  # nor has one without TLS for OpenSSL
+    from pmdaemon.web.tls import load_tls  # OpenSSL is of no use to a daemon without a certificate
 
-    return load_tls(*files)
+    return load_tls(cert, key, client_ca)
 
 
 def _settle_in(twistd: Any, home: Home) -> None:

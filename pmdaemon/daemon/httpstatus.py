@@ -22,22 +22,23 @@ _HEADERS = Headers({"User-Agent": ["pmdaemon"]})
 
 
 class RequestError(Exception):
-    """No status was had; the text says why, in a clause."""
+    """A request was made and no status had; the text says why, in a clause."""
 
 
 async def http_status(reactor: Any, url: str, trust: Any = None) -> tuple[int, float]:
     """Return the status and the seconds it took, once the connection is closed.
 
-    ``trust`` is for https what ``TLSEndpoint`` takes. Raises RequestError; cancelled, it gives up at once.
+    ``trust`` is for https what ``TLSEndpoint`` takes. Raises RequestError, what an endpoint cannot connect by, or
+    ValueError when that is no URL; cancelled, it gives up at once.
     """
     started = reactor.seconds()
-    connections: Any = _OneConnection(reactor, persistent=False)  # type: ignore[no-untyped-call]  # as is this
+    connections: Any = _OneConnection(reactor, persistent=False)  # type: ignore[no-untyped-call]  # Twisted's
     agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust), connections)
     try:
         response: Any = await agent.request(b"GET", url.encode(), _HEADERS)
         return response.code, max(reactor.seconds() - started, 0.0)
-    except Exception as problem:
-        raise RequestError(_reason(problem, tls=urlsplit(url).scheme == "https")) from problem
+    except (ResponseFailed, RequestTransmissionFailed) as problem:
+        raise RequestError(_reason(problem.reasons[0].value, tls=urlsplit(url).scheme == "https")) from problem
     finally:
         await connections.drop()
 
@@ -60,17 +61,13 @@ class _Endpoints:
         return TLSEndpoint(self._reactor, endpoint, uri.host.decode("ascii"), self._trust)
 
 
-def _reason(problem: Exception, *, tls: bool) -> str:
-    if not isinstance(problem, ResponseFailed | RequestTransmissionFailed):
-        return plain_reason(problem)
-    cause = problem.reasons[0].value
+def _reason(problem: BaseException, *, tls: bool) -> str:
+    reason = None
     if tls:
         from pmdaemon.daemon.tlsclient import tls_reason
 
-        plain = tls_reason(cause)
-        if plain is not None:
-            return plain
-    return plain_reason(cause, "the answer cannot be read as HTTP")
+        reason = tls_reason(problem)
+    return reason or plain_reason(problem, "the answer cannot be read as HTTP")
 
 
 class _OneConnection(HTTPConnectionPool):
@@ -103,7 +100,7 @@ class _Wire(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Pass on and tell."""
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # not typed in Twisted
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
         self.closed.callback(None)
 
 

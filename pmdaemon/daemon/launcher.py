@@ -200,9 +200,8 @@ class Launcher:
             owner = owner_or_nobody(process.spec.user, process.spec.group)
             directory = self._run if owner is None else self._public_run
             path = str(directory / f"notify-{process.id}-{process.incarnation}.sock")
-            socket = NotifyReady(self._reactor, path, process.ready, owner)
-            socket.start()
-            holding.socket = socket
+            holding.socket = NotifyReady(self._reactor, path, process.ready, owner)
+            holding.socket.start()
             given["NOTIFY_SOCKET"] = path
         return given
 

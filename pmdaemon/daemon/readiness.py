@@ -100,7 +100,8 @@ class NotifyReady:
             hint = "choose a shorter home directory if its path is long"
             raise self._cannot_listen(problem.socketError, hint) from problem
         except OSError as problem:
-            raise self._cannot_listen(problem.strerror, "only root runs an app as another user") from problem
+            hint = "an app of another user has to get to it: only root can see to that"
+            raise self._cannot_listen(problem.strerror, hint) from problem
 
     def _cannot_listen(self, reason: object, hint: str) -> OperationFailed:
         return OperationFailed(f"cannot listen for readiness on {self._path!r}: {reason}", hint=hint)
@@ -113,9 +114,9 @@ class NotifyReady:
             self._port = None
             with suppress(FileNotFoundError):
                 os.unlink(self._path)
-            if self._owner is not None:
-                with suppress(OSError):  # others are in it
-                    os.rmdir(os.path.dirname(self._path))
+        if self._owner is not None:
+            with suppress(OSError):  # others are in it, or it could not be made
+                os.rmdir(os.path.dirname(self._path))
 
     def _received(self, message: bytes) -> None:
         if self._on_ready is not None and b"READY=1" in message.split(b"\n"):
@@ -127,7 +128,7 @@ def _make_public(directory: str) -> None:
     """Make a directory whose files everybody gets to who may and knows their names."""
     with suppress(FileExistsError):
         os.mkdir(directory)
-        os.chmod(directory, 0o711)  # whatever the umask is
+    os.chmod(directory, 0o711)  # whatever the umask is
 
 
 class _Notified(DatagramProtocol):

@@ -17,6 +17,7 @@ __all__ = ["TLSEndpoint", "tls_reason"]
 class TLSEndpoint:
     """A stream client's endpoint that speaks TLS on a connection of another.
 
+    Twisted's ``wrapClientTLS`` is the same, but has OpenSSL loaded with all endpoints, or does not work.
     The certificate has to be of ``host`` and to lead to one of ``trust``, an IOpenSSLTrustRoot; None is for those that
     the system trusts.
     """

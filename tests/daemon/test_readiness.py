@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pmdaemon.core.lines import Line, LineSplitter
 from pmdaemon.daemon.readiness import LogLineReady, NotifyReady, PortReady
 from pmdaemon.errors import OperationFailed
+from pmdaemon.keeper.identity import Owner
 from tests.daemon.recorder import until
 
 
@@ -144,6 +145,31 @@ class Messages(TestCase):
         error = self.assertRaises(OperationFailed, ready.start)
         assert isinstance(error, OperationFailed)
         assert "AF_UNIX path too long" in error.message
+
+    def test_no_place_that_another_user_gets_to(self) -> None:
+        ready = NotifyReady(reactor, "/nowhere/run/ready.sock", self.told, Owner(12_345, 12_345, [12_345]))
+        error = self.assertRaises(OperationFailed, ready.start)
+        assert isinstance(error, OperationFailed)
+        assert error.message.endswith("'/nowhere/run/ready.sock': No such file or directory")
+        assert error.hint is not None
+        assert "only root" in error.hint
+        ready.stop()
+
+    async def test_the_place_for_another_user_goes_with_the_last_socket(self) -> None:
+        directory = f"/tmp/pmdaemon-test-{os.getpid()}"
+        sockets = [
+            NotifyReady(reactor, f"{directory}/{name}.sock", self.told, Owner(os.getuid(), os.getgid(), []))
+            for name in "ab"
+        ]
+        os.mkdir(directory, 0o700)  # left by a daemon that was killed when it had just made it
+        for each in sockets:
+            each.start()
+        assert stat.S_IMODE(os.stat(directory).st_mode) == 0o711
+        sockets[0].stop()
+        assert os.listdir(directory) == ["b.sock"]
+        sockets[1].stop()
+        await deferLater(reactor, 0)
+        assert not os.path.exists(directory)
 
 
 class LogLines(SynchronousTestCase):

@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from pmdaemon.core.access import Scope
 from pmdaemon.tokens import TokenFile
-from tests.integration.harness import Client, LiveDaemon, Refused
+from tests.integration.harness import PATIENT, Client, LiveDaemon, Refused
 from tests.integration.program import Program, twistd, within
 
 APPS = """
@@ -197,6 +197,7 @@ class TLSTests(AccessCase):
         for origin, passes in ((f"https://localhost:{daemon.port}", True), (f"http://localhost:{daemon.port}", False)):
             factory = WebSocketClientFactory(f"wss://localhost:{daemon.port}/ws", origin=origin, reactor=reactor)
             factory.protocol = Client
+            factory.setProtocolOptions(**PATIENT)
             endpoint = wrapClientTLS(trust, HostnameEndpoint(reactor, "localhost", daemon.port))
             client = await endpoint.connect(factory)
             self.addCleanup(client.close)
@@ -236,6 +237,7 @@ class UnixSocketTests(AccessCase):
         self.addCleanup(os.close, directory)
         factory = WebSocketClientFactory("ws://localhost/ws", reactor=reactor)
         factory.protocol = Client
+        factory.setProtocolOptions(**PATIENT)
         client = await UNIXClientEndpoint(reactor, f"/proc/self/fd/{directory}/api.sock").connect(factory)
         await within(10, client._opened, lambda: "the handshake")
         await client.command("start", "web-one")

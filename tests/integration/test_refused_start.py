@@ -71,6 +71,8 @@ class WordsTests(RefusedStartCase):
             (["--allow-origin", "example.org"], "cannot allow the origin example.org"),
             (["--allow-host", "http://example.org"], "cannot allow the host http://example.org"),
             (["--port", "70000"], "a port is a number from 0 to 65535"),
+            (["--tls-cert", ""], "cannot use TLS: a certificate and its key are needed"),
+            (["--tls-cert", "", "--tls-key", ""], "cannot use the TLS certificate : no such file or directory"),
             (["--log-cap", "lots"], 'a size must be a number of bytes or a size such as "512K"'),
             (["--log-cap", "1G", "--no-keeper"], "cannot keep logs within --log-cap: with --no-keeper nobody rotates"),
             (["--prot", "1"], "option --prot not recognized; see twistd pmdaemon --help"),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
+from autobahn.twisted.websocket import WebSocketServerFactory
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -24,7 +25,11 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from pmdaemon.errors import InvalidConfiguration
+from pmdaemon.web.limits import MAX_UNKNOWN
+from pmdaemon.web.peer import Peer
+from pmdaemon.web.site import build_site
 from pmdaemon.web.tls import load_tls, secured
+from tests.web.wire import OWN, arrivals, guard
 
 AUTHORITY = trustme.CA()
 SERVER = AUTHORITY.issue_cert("localhost", "127.0.0.1")
@@ -38,6 +43,13 @@ class Echo(Protocol):
     def dataReceived(self, data: bytes) -> None:
         assert self.transport is not None
         self.transport.write(data)
+
+
+class Socket(StringTransport):
+    """As TCP, of which TLS below HTTP takes it that it is."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """It delays nothing."""
 
 
 class Files(SynchronousTestCase):
@@ -122,9 +134,7 @@ class SpeakingTests(Files):
     """What is spoken."""
 
     def options(self, client_ca: str | None = None) -> CertificateOptions:
-        options = load_tls(self.file(CERT), self.file(KEY), client_ca)
-        assert options is not None
-        return options
+        return load_tls(self.file(CERT), self.file(KEY), client_ca)
 
     def client(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -166,6 +176,17 @@ class SpeakingTests(Files):
 
     def test_a_client_without_alpn(self) -> None:
         self.assertIsNone(self.talk(self.client(), self.options()).selected_alpn_protocol())
+
+    def test_who_finds_no_room_is_told_nothing_in_plain(self) -> None:
+        """Nor may TLS, which nobody has agreed on yet, keep the connection."""
+        clock, factory = Clock(), WebSocketServerFactory()
+        site = build_site(clock, guard(clock), arrivals(Peer("127.0.0.1", OWN + 1)), factory, None)
+        server = secured(site, self.options(), clock)
+        transports = [Socket() for _ in range(MAX_UNKNOWN + 1)]
+        for transport in transports:
+            server.buildProtocol(None).makeConnection(transport)
+        self.assertEqual([each.disconnected for each in transports], [False] * MAX_UNKNOWN + [True])
+        self.assertNotIn(b"HTTP", transports[-1].value())
 
     def test_http_2_is_never_chosen(self) -> None:
         context = self.client()
