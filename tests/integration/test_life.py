@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, ensureDeferred
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.trial.unittest import TestCase
-from twisted.web.client import ResponseFailed, ResponseNeverReceived
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from tests.integration.harness import Client, LiveDaemon, Message
 from tests.integration.program import ROOT, free_port
@@ -23,6 +23,9 @@ path = os.environ["NOTIFY_SOCKET"]
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"STATUS=well\\nREADY=1", path)
 time.sleep(1000)
 """
+GONE = (ConnectError, ConnectionClosed, RequestTransmissionFailed, ResponseFailed)
+"""What a request fails with whose server has ended, before it or in the midst of it."""
+
 READY = {"readiness": {"log_line": "set"}}
 EATER = """
 import subprocess, sys
@@ -257,7 +260,7 @@ class ReloadTests(LifeTestCase):
             try:
                 await self.fetch(daemon, old["port"])
                 answered += 1
-            except (ConnectionRefusedError, ResponseNeverReceived, ResponseFailed):  # the old one has gone, or went now
+            except GONE:  # or it went just now
                 break
         new = await self.info(client, "web")
         self.assertIn(b"Hello", await self.fetch(daemon, new["port"]))
